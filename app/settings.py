@@ -1,0 +1,54 @@
+"""Every environment variable the service reads, as one frozen object."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a process of Trainhouse needs to know; each field is `TRAINHOUSE_<FIELD>` in the environment.
+
+    There is no default for an engine's address or for a secret: a process that is not told refuses to start.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TRAINHOUSE_", frozen=True, extra="ignore")
+
+    database_url: SecretStr = Field(description="postgresql://user:password@host:port/name")
+    redis_url: SecretStr | None = Field(default=None, description="redis://:password@host:port/0; the API needs none")
+    s3_endpoint: str = Field(description="host:port of the S3-compatible store, without a scheme")
+    s3_access_key: SecretStr
+    s3_secret_key: SecretStr
+    s3_bucket: str = "trainhouse"
+    s3_region: str = "us-east-1"
+    s3_secure: bool = Field(default=False, description="true where the store speaks TLS")
+    s3_public_endpoint: str | None = Field(default=None, description="host:port that callers see in presigned URLs")
+    secret_keys: SecretStr = Field(
+        description="comma-separated Fernet keys that seal secrets at rest, newest first; also the pepper of API keys"
+    )
+    environment: Literal["production", "development"] = "production"
+    public_url: str = Field(default="http://127.0.0.1:8000", description="base of the URLs put into webhooks")
+    allowed_hosts: str = Field(default="*", description="comma-separated values accepted in the Host header")
+    egress_allow: str = Field(
+        default="", description="comma-separated CIDR ranges that callers' URLs may reach although they are not public"
+    )
+    max_upload_bytes: int = Field(default=4 * 1024**3, ge=1)
+    lease_seconds: float = Field(default=30.0, gt=0, description="how long a silent worker keeps its job")
+    max_strikes: int = Field(default=3, ge=1, description="claims in a row without progress before a job is poison")
+    scratch_dir: Path = Field(default=Path("/tmp/trainhouse"), description="worker-local cache of blobs")  # noqa: S108
+    scratch_bytes: int = Field(default=8 * 1024**3, ge=1)
+    worker_threads: int = Field(default=1, ge=1, description="upper bound of threads of one fit in this worker")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+
+@lru_cache
+def settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        pydantic.ValidationError: a required variable is missing or malformed.
+    """
+    return Settings()  # type: ignore[call-arg]  # the environment supplies the fields

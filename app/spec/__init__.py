@@ -1,0 +1,1 @@
+"""The language of a job: pure Pydantic, no side effects, no ML."""

@@ -1,0 +1,61 @@
+"""What every part of a spec shares: strictness, names, limits."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.errors import Violation
+
+MAX_TRIALS = 1_000
+MAX_PARALLEL = 64
+MAX_COLUMNS = 10_000
+MAX_SOURCES = 50
+MAX_SPEC_BYTES = 256 * 1024
+MAX_DEPTH = 20
+
+
+class Part(BaseModel):
+    """A part of a spec: unknown fields and loose types are refused, defaults are written out."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+def no_control(text: str) -> str:
+    """`text` itself; raises ValueError where it holds a control character or a lone surrogate.
+
+    Postgres cannot store NUL, and control or direction-changing characters hide what a name says.
+    """
+    hidden = {*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF}
+    for char in text:
+        point = ord(char)
+        if point < 0x20 or 0x7F <= point < 0xA0 or 0xD800 <= point <= 0xDFFF or point in hidden:
+            raise ValueError(f"must not hold the character U+{point:04X}")
+    return text
+
+
+def no_nul(text: str) -> str:
+    """`text` itself; raises ValueError where it holds NUL or a lone surrogate."""
+    if "\x00" in text or any(0xD800 <= ord(char) <= 0xDFFF for char in text):
+        raise ValueError("must not hold NUL or a lone surrogate")
+    return text
+
+
+Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,62}$")]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+Column = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(no_nul)]
+Text = Annotated[str, Field(max_length=2_000), AfterValidator(no_nul)]
+Sql = Annotated[str, Field(min_length=1, max_length=100_000), AfterValidator(no_nul)]
+Label = Annotated[str, Field(max_length=256), AfterValidator(no_control)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Scalar = Annotated[str, Field(max_length=1_000), AfterValidator(no_nul)] | bool | int | Finite
+
+
+def violations_of(errors: list[Any], prefix: str = "") -> list[Violation]:
+    """Pydantic's error list as violations, with a JSON pointer for each."""
+    found = []
+    for error in errors:
+        pointer = prefix + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in error["loc"])
+        found.append(Violation(pointer=pointer, code=error["type"], message=error["msg"]))
+    return found

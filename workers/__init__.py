@@ -1,0 +1,1 @@
+"""The service's back: it learns; it never speaks HTTP to callers."""

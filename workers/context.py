@@ -1,0 +1,218 @@
+"""What a stage may see and what it may say; no database, no broker, no HTTP.
+
+A stage is `run(ctx: Context) -> Outcome`. It reads its inputs from `ctx.workspace` and from the outputs of earlier
+stages, writes files through `ctx.workspace.put`, and returns what the engine is to record.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from app.spec.job import JobSpec
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A stored file: its content digest (`sha256:…`), its size, and how it is to be read."""
+
+    digest: str
+    size_bytes: int
+    media_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class DatasetRef:
+    """An uploaded data set: where its bytes are and what they are said to be."""
+
+    dataset_id: str
+    blob: Blob
+    format: str
+    """One of csv, csv.gz, parquet, json, jsonl, arrow."""
+    filename: str
+
+
+@dataclass(frozen=True)
+class ConnectionRef:
+    """A connection with its secret unsealed; it never leaves the worker's memory."""
+
+    name: str
+    kind: str
+    config: Mapping[str, Any]
+    secret: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that the alias `champion` names when the job starts, and its job's artifacts by name."""
+
+    model: str
+    version: int
+    job_id: str
+    artifacts: Mapping[str, Blob]
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One ended trial, as the rows remember it."""
+
+    number: int
+    status: str
+    params: Mapping[str, Any]
+    value: float | None
+    iterations: int | None
+    metrics: Mapping[str, float]
+    duration_seconds: float | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+    """(iteration, validation value) pairs, as reported while fitting."""
+    model: Blob | None = None
+    """The fitted model's file; kept only where the trial was the best that its worker knew of."""
+
+
+class Workspace(Protocol):
+    """A stage's files. Blobs are content-addressed; names are those of the job's artifacts."""
+
+    scratch: Path
+    """An empty folder of this stage, removed after it."""
+
+    def get(self, name: str) -> Path:
+        """A local read-only file with the artifact `name` of an earlier stage of this job, digest checked.
+
+        Raises:
+            KeyError: no earlier stage put it.
+            StoreUnavailable, DigestMismatch
+        """
+        ...
+
+    def fetch(self, blob: Blob) -> Path:
+        """A local read-only file with the bytes of `blob`, digest checked.
+
+        Raises:
+            StoreUnavailable, DigestMismatch
+        """
+        ...
+
+    def put(self, name: str, path: Path, media_type: str = "application/octet-stream") -> Blob:
+        """Stores `path` and records it as this stage's artifact `name`.
+
+        Raises:
+            StoreUnavailable
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may see.
+
+    Attributes:
+        job_id: For naming things; not for deciding things.
+        spec: The resolved spec.
+        workspace: Files of earlier stages, and the place for this stage's.
+        seed: Of every random choice.
+        threads: How many threads a fit may use; never more.
+        outputs: By stage name, the `output` that the stage's Done carried.
+        datasets: By id, every data set that the spec names.
+        connections: By name, every connection that the spec names.
+        champion: The model's champion, or None.
+        trials: The ended trials, in order of number (empty before `tune` ends).
+        deadline: Reading of `time.monotonic()` after which the stage is stopped.
+        progress: Call often with (done, total): it shows progress and raises Cancelled or LeaseLost when the
+            stage must stop.
+        log: A line for the job's log; no data values, no secrets.
+    """
+
+    job_id: str
+    spec: JobSpec
+    workspace: Workspace
+    seed: int
+    threads: int = 1
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
+    connections: Mapping[str, ConnectionRef] = field(default_factory=dict)
+    champion: Champion | None = None
+    trials: tuple[TrialResult, ...] = ()
+    deadline: float = float("inf")
+    progress: Callable[[float, float], None] = lambda _done, _total: None
+    log: Callable[[str], None] = lambda _line: None
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something a person should know that did not stop the stage."""
+
+    code: str
+    message: str
+    column: str | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The stage succeeded.
+
+    Attributes:
+        summary: Small JSON for people: counts, digests, seconds.
+        output: JSON for later stages.
+        warnings: Shown with the stage.
+        metrics: By part (`validation`, `test`), by metric name, `{"value": …}`.
+        facts: Job-level facts the engine records: `data_digest`, `best_trial`, `gate`.
+    """
+
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    output: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[Warned, ...] = ()
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skipped(Done):
+    """The spec asks nothing of this stage; `reason` says so in the stage's summary."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FanOut:
+    """Trials are wanted; the engine runs them, then calls the stage again with `ctx.trials` filled.
+
+    Attributes:
+        trials: How many trials at the most.
+        parallel: How many at a time.
+        minimize: Whether a lower value is better.
+    """
+
+    trials: int
+    parallel: int
+    minimize: bool
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The gate's answer is no: a person decides (`review`) or nobody does (`reject`)."""
+
+    done: Done
+    road: str
+    """`review` or `reject`."""
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Registered(Done):
+    """The version may appear: its bundle is stored and was proven to predict as training did."""
+
+    bundle: Blob | None = None
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DeploymentRequested(Done):
+    """A deployment is to be asked for; without a target there is none."""
+
+    target: str = "none"
+
+
+Outcome = Done | Skipped | FanOut | Refused | Registered | DeploymentRequested
+Stage = Callable[[Context], Outcome]
