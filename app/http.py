@@ -1,0 +1,315 @@
+"""What routers share: the session, the caller, strict bodies, paging and idempotency."""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Query, Request, Security
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+from starlette.exceptions import HTTPException
+
+from app.db import transaction
+from app.errors import (
+    Forbidden,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    StillRunning,
+    TrainhouseError,
+    Unauthenticated,
+    UnknownParameter,
+    Violation,
+)
+from app.problems import status_of
+from app.secrets import Vault, lookup_of
+from app.settings import Settings
+from app.storage import S3Store
+from app.strict import parse_json
+from app.tables import ApiKey, IdempotencyKey
+
+MAX_JSON_BYTES = 256 * 1024
+Scope = Literal["read", "train", "review", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "train", "review", "admin")
+
+
+class StrictRequest(Request):
+    """A request whose JSON body is parsed by the contract's rules."""
+
+    async def json(self) -> Any:
+        """The body as a document; a fault in it travels as an HTTPException, which FastAPI lets through."""
+        try:
+            return parse_json(await self.body())
+        except TrainhouseError as error:
+            raise HTTPException(status_of(error), detail=error) from None  # type: ignore[arg-type]
+
+
+class StrictRoute(APIRoute):
+    """A route that reads its body through StrictRequest."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+        """See APIRoute."""
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def refuse_unknown_parameters(request: Request) -> None:
+    """A query parameter that the operation does not know is a fault, not a thing to ignore.
+
+    Raises:
+        UnknownParameter
+    """
+    known = _known_parameters(request)
+    unknown = [name for name in request.query_params if name not in known and not name.startswith("label.")]
+    if unknown:
+        raise UnknownParameter(
+            f"Unknown query parameter {unknown[0][:64]!r}.",
+            hint=f"Known here: {', '.join(sorted(known)) or 'none'}.",
+            violations=[Violation(f"/query/{name[:64]}", "unknown_parameter", "not known here") for name in unknown],
+        )
+
+
+def _known_parameters(request: Request) -> set[str]:
+    dependant = request.scope["route"].dependant
+    found, todo = set(), [dependant]
+    while todo:
+        current = todo.pop()
+        found |= {parameter.alias for parameter in current.query_params}
+        todo.extend(current.dependencies)
+    return found
+
+
+def the_settings(request: Request) -> Settings:
+    """This process's settings."""
+    found: Settings = request.app.state.settings
+    return found
+
+
+def the_vault(request: Request) -> Vault:
+    """What seals and opens secrets."""
+    found: Vault = request.app.state.vault
+    return found
+
+
+def the_store(request: Request) -> S3Store:
+    """Where blobs are."""
+    found: S3Store = request.app.state.store
+    return found
+
+
+def open_session(request: Request) -> Iterator[Session]:
+    """One transaction for one request; it commits before the answer is sent."""
+    with transaction(request.app.state.engine) as session:
+        yield session
+
+
+SessionDep = Annotated[Session, Depends(open_session, scope="function")]
+SettingsDep = Annotated[Settings, Depends(the_settings)]
+VaultDep = Annotated[Vault, Depends(the_vault)]
+StoreDep = Annotated[S3Store, Depends(the_store)]
+
+bearer = HTTPBearer(auto_error=False, description="An API key, `th_live_…`.")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls: a key of a project, with its scopes."""
+
+    project_id: str
+    key_id: str
+    scopes: frozenset[str]
+
+
+def authenticate(session: Session, vault: Vault, headers: Sequence[str]) -> Caller:
+    """The caller whose Authorization headers these are.
+
+    Raises:
+        Unauthenticated: the same words whatever was wrong.
+    """
+    scheme, _, key = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    lookup = lookup_of(key) if scheme.lower() == "bearer" else None
+    row = session.scalar(select(ApiKey).where(ApiKey.lookup == lookup)) if lookup else None
+    now = datetime.now(UTC)
+    if row is None or not vault.knows(key, row.digest) or row.revoked_at or (row.expires_at and row.expires_at <= now):
+        raise Unauthenticated(hint="Send `Authorization: Bearer th_…` with a key that is neither revoked nor expired.")
+    if row.last_used_at is None or row.last_used_at < now - timedelta(minutes=1):
+        session.execute(update(ApiKey).where(ApiKey.id == row.id).values(last_used_at=func.now()))
+    return Caller(row.project_id, row.id, frozenset(row.scopes))
+
+
+@cache
+def caller_with(scope: Scope) -> Any:
+    """A dependency that gives the caller and refuses one whose key lacks `scope`; `admin` includes all."""
+
+    def caller(
+        request: Request,
+        session: SessionDep,
+        vault: VaultDep,
+        _shown: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
+    ) -> Caller:
+        found = authenticate(session, vault, request.headers.getlist("authorization"))
+        if scope not in found.scopes and "admin" not in found.scopes:
+            raise Forbidden(f"This key does not have the scope {scope!r}.", hint="Use a key that has it.")
+        return found
+
+    return Depends(caller, scope="function")
+
+
+Reader = Annotated[Caller, caller_with("read")]
+Trainer = Annotated[Caller, caller_with("train")]
+Reviewer = Annotated[Caller, caller_with("review")]
+Admin = Annotated[Caller, caller_with("admin")]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which part of a list is wanted; `after` is the last key of the page before."""
+
+    limit: int
+    after: list[str | int] | None
+
+
+def page(
+    limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Annotated[str | None, Query(max_length=512)] = None
+) -> Page:
+    """The page that the query parameters ask for.
+
+    Raises:
+        InvalidRequest: the cursor is not one that this service gave out.
+    """
+    if cursor is None:
+        return Page(limit, None)
+    try:
+        after = json.loads(base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True))
+    except (ValueError, UnicodeError, RecursionError, binascii.Error):
+        after = None
+    sound = isinstance(after, list) and 0 < len(after) <= 3 and all(
+        (isinstance(key, str) and "\x00" not in key) or (type(key) is int and abs(key) < 2**62) for key in after
+    )  # fmt: skip
+    if not sound:
+        raise InvalidRequest("That cursor is not one of this service's.", code="invalid_cursor")
+    return Page(limit, after)
+
+
+PageDep = Annotated[Page, Depends(page)]
+
+
+def cursor_after(*key: str | int) -> str:
+    """The cursor of the page that starts after `key`."""
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
+
+
+def listing(items: Sequence[BaseModel], *, limit: int, key: Callable[[Any], Sequence[str | int]]) -> dict[str, Any]:
+    """A list answer of at most `limit` items, made of up to `limit + 1` that were read."""
+    shown = items[:limit]
+    more = len(items) > limit
+    return {"items": shown, "next_cursor": cursor_after(*key(shown[-1])) if more else None}
+
+
+class Replay(Exception):  # noqa: N818  # not an error: the first answer, sent again
+    """The first answer to this Idempotency-Key."""
+
+    def __init__(self, row: IdempotencyKey) -> None:
+        self.response = Response(
+            row.body, status_code=row.status or 200, headers={**(row.headers or {}), "Idempotency-Replayed": "true"}
+        )
+
+
+class Once:
+    """The answer to a POST, kept with its Idempotency-Key in the same transaction as what the POST did."""
+
+    def __init__(self, request: Request, session: Session, caller: Caller) -> None:
+        self._request, self._session, self._caller = request, session, caller
+        self._key = _idempotency_key(request)
+
+    def begin(self, payload: bytes | str) -> None:
+        """Takes the key for this payload, or sends the first answer again.
+
+        Raises:
+            Replay: this key and payload were answered before.
+            IdempotencyKeyReused: this key came with another payload.
+            StillRunning: the first request has not ended.
+        """
+        if self._key is None:
+            return
+        raw = payload.encode() if isinstance(payload, str) else payload
+        route = f"{self._request.method} {self._request.url.path}\n".encode()
+        digest = hashlib.sha256(route + raw).hexdigest()
+        row = IdempotencyKey(project_id=self._caller.project_id, key=self._key, request_digest=digest)
+        taken = insert(IdempotencyKey).values(
+            project_id=row.project_id, key=row.key, request_digest=digest
+        ).on_conflict_do_nothing().returning(IdempotencyKey.key)  # fmt: skip
+        try:
+            if self._session.scalar(taken) is not None:
+                return
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_not_available
+                raise StillRunning(retry_after_seconds=1) from None
+            raise
+        first = self._session.get_one(IdempotencyKey, (self._caller.project_id, self._key))
+        if first.request_digest != digest:
+            raise IdempotencyKeyReused(hint="Use a fresh key for a new request; send the same body to repeat one.")
+        raise Replay(first)
+
+    def answer(self, status: int, body: BaseModel | Mapping[str, Any], *, headers: Mapping[str, str] | None = None) -> Response:
+        """The response, remembered under the key where there is one."""
+        document = body.model_dump(mode="json") if isinstance(body, BaseModel) else body
+        raw = json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+        kept = {"content-type": "application/json", **(headers or {})}
+        if self._key is not None:
+            self._session.execute(
+                update(IdempotencyKey)
+                .where(IdempotencyKey.project_id == self._caller.project_id, IdempotencyKey.key == self._key)
+                .values(status=status, headers=kept, body=raw)
+            )
+        return Response(raw, status_code=status, headers=kept)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    given = request.headers.getlist("idempotency-key")
+    if not given:
+        return None
+    key = given[0].strip().strip('"')
+    if len(given) > 1 or not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters.", code="invalid_idempotency_key")
+    return key
+
+
+async def raw_body(request: Request) -> bytes:
+    """The bytes of the body, which the operation also parses."""
+    return await request.body()
+
+
+@cache
+def once_for(scope: Scope) -> Any:
+    """A dependency that gives a Once for the JSON body of a caller with `scope`."""
+    who = caller_with(scope)
+
+    def once(
+        request: Request, session: SessionDep, raw: Annotated[bytes, Depends(raw_body)], caller: Annotated[Caller, who]
+    ) -> Once:
+        made = Once(request, session, caller)
+        made.begin(raw)
+        return made
+
+    return Depends(once, scope="function")
+
+
+TrainOnce = Annotated[Once, once_for("train")]
+ReviewOnce = Annotated[Once, once_for("review")]
+AdminOnce = Annotated[Once, once_for("admin")]
