@@ -1,0 +1,74 @@
+"""Executes a command on a leash: the kernel ends it when the process that started it has ended.
+
+Run as a script, with the standard library alone: `python -I -S leash.py '{"parent": 1, …}' COMMAND …`. The leash is
+Linux's parent-death signal, which is tied to the *thread* that started the child; start children from a thread that
+lives as long as the process. Elsewhere the command simply runs.
+"""
+
+import ctypes
+import json
+import os
+import pwd
+import sys
+
+PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
+CAP_DAC_READ_SEARCH = 2
+CAPABILITY_VERSION_3 = 0x20080522
+
+
+class CapabilityHeader(ctypes.Structure):
+    """`struct __user_cap_header_struct` of capset(2)."""
+
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class CapabilityData(ctypes.Structure):
+    """`struct __user_cap_data_struct` of capset(2)."""
+
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def become(account: str, *, reach: bool) -> None:
+    """Gives up root for `account`; with `reach` it may still read and traverse folders that are closed to it.
+
+    A checkout below /root is closed to every other account. Opening it with chmod would change a machine that is not
+    ours, so this one capability is kept across the exec instead.
+    """
+    entry = pwd.getpwnam(account)
+    if reach:
+        libc().prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+    if reach:
+        keep = (CapabilityData * 2)()
+        bit = 1 << CAP_DAC_READ_SEARCH
+        keep[0] = CapabilityData(bit, bit, bit)
+        libc().capset(ctypes.byref(CapabilityHeader(CAPABILITY_VERSION_3, 0)), keep)
+        libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH, 0, 0)
+
+
+def tie(parent: int, death_signal: int) -> None:
+    """Asks the kernel for `death_signal` at the parent's end; exits at once where the parent is gone already."""
+    if sys.platform == "linux":
+        libc().prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(0)
+
+
+def libc() -> ctypes.CDLL:
+    """The C library of this process."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def main() -> None:
+    """Reads what is wanted from the first argument, then becomes the command in the others."""
+    wanted = json.loads(sys.argv[1])
+    if wanted["account"]:
+        become(wanted["account"], reach=wanted["reach"])
+    tie(wanted["parent"], wanted["death_signal"])  # last: a change of account undoes it
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606  # no shell is wanted
+
+
+if __name__ == "__main__":
+    main()
