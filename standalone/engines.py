@@ -144,6 +144,10 @@ class Engine(ABC):
     def answers(self) -> bool:
         """Whether the engine does real work for a client that knows the password."""
 
+    @abstractmethod
+    def variables(self) -> dict[str, str]:
+        """The settings of a process that uses this engine, as environment variables."""
+
     def first_ready(self) -> None:
         """What is done once after the first answer."""
         return
@@ -197,6 +201,9 @@ class Postgres(Engine):
                 connection.execute(sql.SQL("create role trainhouse login password {}").format(password))
             if connection.execute("select 1 from pg_database where datname = 'trainhouse'").fetchone() is None:
                 connection.execute("create database trainhouse owner trainhouse")
+
+    def variables(self) -> dict[str, str]:
+        return {"TRAINHOUSE_DATABASE_URL": self.url}
 
     def _create(self, programs: Path, account: str | None, *, reach: bool) -> None:
         """Runs initdb in a draft folder, so that a start that was cut short leaves no half a database."""
@@ -261,6 +268,9 @@ class Redis(Engine):
         finally:
             client.close()
 
+    def variables(self) -> dict[str, str]:
+        return {"TRAINHOUSE_REDIS_URL": self.url}
+
 
 class S3(Engine):
     """`rclone serve s3` over a folder; the bucket exists from the start."""
@@ -299,6 +309,16 @@ class S3(Engine):
             return False
         finally:
             pool.clear()
+
+    def variables(self) -> dict[str, str]:
+        return {
+            "TRAINHOUSE_S3_ENDPOINT": self.endpoint,
+            "TRAINHOUSE_S3_ACCESS_KEY": self.access_key,
+            "TRAINHOUSE_S3_SECRET_KEY": self.secret_key,
+            "TRAINHOUSE_S3_BUCKET": BUCKET,
+            "TRAINHOUSE_S3_REGION": REGION,
+            "TRAINHOUSE_S3_SECURE": "false",
+        }
 
 
 def postgres_programs() -> Path:
@@ -406,15 +426,12 @@ class Engines:
         for engine in self.all:
             engine.stop()
 
+    @property
+    def secret_keys(self) -> str:
+        """The folder's Fernet key, which seals secrets at rest."""
+        return self.postgres.secrets["secret_keys"]
+
     def variables(self) -> dict[str, str]:
-        """The settings of a process that uses these engines, as environment variables."""
-        return {
-            "TRAINHOUSE_DATABASE_URL": self.postgres.url,
-            "TRAINHOUSE_REDIS_URL": self.redis.url,
-            "TRAINHOUSE_S3_ENDPOINT": self.s3.endpoint,
-            "TRAINHOUSE_S3_ACCESS_KEY": self.s3.access_key,
-            "TRAINHOUSE_S3_SECRET_KEY": self.s3.secret_key,
-            "TRAINHOUSE_S3_BUCKET": BUCKET,
-            "TRAINHOUSE_S3_REGION": REGION,
-            "TRAINHOUSE_SECRET_KEYS": self.postgres.secrets["secret_keys"],
-        }
+        """The settings of a process that uses all of these engines, as environment variables."""
+        found = {name: value for engine in self.all for name, value in engine.variables().items()}
+        return found | {"TRAINHOUSE_SECRET_KEYS": self.secret_keys}
