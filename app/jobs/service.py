@@ -1,0 +1,245 @@
+"""Jobs as rows: submitting, reading, cancelling, retrying. No work is done here."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, defer
+
+from app import events
+from app.errors import Conflict, InvalidSpec, NotFound, Violation
+from app.ids import new_id
+from app.moves import move_job
+from app.spec.data import DatabaseSource, DatasetSource, S3Source
+from app.spec.job import JobSpec
+from app.states import STAGES, TERMINAL_JOBS, JobStatus, StageStatus
+from app.tables import Artifact, Connection, Dataset, Event, Job, JobLog, JobStage, Review, Trial
+
+CONNECTION_KINDS = {"s3": ("s3",), "database": ("postgres",)}
+
+
+def submit(session: Session, spec: JobSpec, *, project_id: str, created_by: str) -> Job:
+    """Accepts a job: its row, its stage rows, its event and the bell, in the caller's transaction.
+
+    Raises:
+        InvalidSpec: a data set or a connection that the spec names does not exist, or does not fit.
+    """
+    _refuse_unknown_sources(session, spec, project_id)
+    job = Job(
+        id=new_id("job"), project_id=project_id, model=spec.model, status=JobStatus.QUEUED, spec=spec.resolved(),
+        spec_digest=spec.digest(), priority=spec.resources.priority, labels=dict(spec.labels), created_by=created_by,
+        attempt=0, revision=1, metrics={}, facts={}, kind="train",
+    )  # fmt: skip
+    session.add(job)
+    session.flush()
+    session.add_all(
+        JobStage(job_id=job.id, name=name, position=position, status=StageStatus.PENDING, cached=False)
+        for position, name in enumerate(STAGES)
+    )
+    events.append(session, project_id, type="job.queued", job_id=job.id, data={"job_id": job.id, "model": job.model})
+    events.ring(session)
+    session.refresh(job, ["created_at"])
+    return job
+
+
+def _refuse_unknown_sources(session: Session, spec: JobSpec, project_id: str) -> None:
+    faults = []
+    for name, source in spec.data.sources.items():
+        pointer = f"/data/sources/{name}"
+        match source:
+            case DatasetSource():
+                fault = _dataset_fault(session, source, project_id=project_id)
+                pointer += "/dataset_id"
+            case S3Source() | DatabaseSource():
+                fault = _connection_fault(session, source, project_id=project_id)
+                pointer += "/connection"
+        if fault:
+            faults.append(Violation(pointer, *fault))
+    if faults:
+        raise InvalidSpec(f"{len(faults)} of the spec's sources cannot be read.", violations=faults)
+
+
+def _dataset_fault(session: Session, source: DatasetSource, *, project_id: str) -> tuple[str, str, str] | None:
+    row = session.get(Dataset, source.dataset_id)
+    if row is None or row.project_id != project_id:
+        return "unknown_dataset", f"there is no data set {source.dataset_id}", "Upload it with POST /v1/datasets."
+    if row.status != "ready":
+        return "dataset_pending", "its bytes have not been uploaded", "PUT them, then POST /v1/datasets/{id}/complete."
+    return None
+
+
+def _connection_fault(
+    session: Session, source: S3Source | DatabaseSource, *, project_id: str
+) -> tuple[str, str, str] | None:
+    row = session.scalar(
+        select(Connection).where(Connection.project_id == project_id, Connection.name == source.connection)
+    )
+    if row is None:
+        return "unknown_connection", f"there is no connection {source.connection}", "Make it with POST /v1/connections."
+    if row.kind not in CONNECTION_KINDS[source.kind]:
+        fitting = " or ".join(CONNECTION_KINDS[source.kind])
+        return "wrong_connection", f"the connection is of kind {row.kind}", f"A {source.kind} source needs {fitting}."
+    return None
+
+
+def get(session: Session, job_id: str, *, project_id: str) -> Job:
+    """The job.
+
+    Raises:
+        NotFound: there is none, or it is another project's.
+    """
+    job = session.get(Job, job_id) if job_id.isascii() and "\x00" not in job_id else None
+    if job is None or job.project_id != project_id:
+        raise NotFound("There is no such job in this project.")
+    return job
+
+
+def locked(session: Session, job_id: str, *, project_id: str) -> Job:
+    """The job, its row locked until the transaction ends.
+
+    Raises:
+        NotFound: there is none, or it is another project's.
+    """
+    get(session, job_id, project_id=project_id)
+    return session.get_one(Job, job_id, with_for_update=True, populate_existing=True)
+
+
+def page(  # noqa: PLR0913  # each filter is one of the contract's
+    session: Session,
+    *,
+    project_id: str,
+    limit: int,
+    before: str | None,
+    statuses: Sequence[str] = (),
+    model: str | None = None,
+    created_after: datetime | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> list[Job]:
+    """Up to `limit + 1` jobs, newest first, that pass every filter."""
+    query = select(Job).where(Job.project_id == project_id).options(defer(Job.spec)).order_by(Job.id.desc())
+    if before:
+        query = query.where(Job.id < before)
+    if statuses:
+        query = query.where(Job.status.in_(statuses))
+    if model:
+        query = query.where(Job.model == model)
+    if created_after:
+        query = query.where(Job.created_at > created_after)
+    if labels:
+        query = query.where(Job.labels.contains(dict(labels)))
+    return list(session.scalars(query.limit(limit + 1)))
+
+
+def stages_of(session: Session, job_ids: Sequence[str]) -> dict[str, list[JobStage]]:
+    """The stages of each job, in order."""
+    rows = session.scalars(
+        select(JobStage).where(JobStage.job_id.in_(job_ids)).order_by(JobStage.job_id, JobStage.position)
+        .options(defer(JobStage.output))
+    )  # fmt: skip
+    found: dict[str, list[JobStage]] = {job_id: [] for job_id in job_ids}
+    for row in rows:
+        found[row.job_id].append(row)
+    return found
+
+
+def trials(session: Session, job_id: str, *, limit: int, after: int) -> list[Trial]:
+    """Up to `limit + 1` trials whose number is above `after`."""
+    query = select(Trial).where(Trial.job_id == job_id, Trial.number > after).order_by(Trial.number)
+    return list(session.scalars(query.limit(limit + 1)))
+
+
+def logs(session: Session, job_id: str, *, limit: int, after: int) -> list[JobLog]:
+    """Up to `limit + 1` log lines whose id is above `after`."""
+    query = select(JobLog).where(JobLog.job_id == job_id, JobLog.id > after).order_by(JobLog.id)
+    return list(session.scalars(query.limit(limit + 1)))
+
+
+def happened(session: Session, job_id: str, *, limit: int, after: int) -> list[Event]:
+    """Up to `limit + 1` events of the job whose seq is above `after`."""
+    query = select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq)
+    return list(session.scalars(query.limit(limit + 1)))
+
+
+def artifacts(session: Session, job_id: str) -> list[Artifact]:
+    """The job's artifacts by name."""
+    return list(session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
+
+
+def artifact(session: Session, job_id: str, name: str) -> Artifact:
+    """One artifact of the job.
+
+    Raises:
+        NotFound: no stage has made it.
+    """
+    found = session.get(Artifact, (job_id, name)) if "\x00" not in name else None
+    if found is None:
+        known = ", ".join(row.name for row in artifacts(session, job_id)) or "none yet"
+        raise NotFound("This job has no such artifact.", hint=f"It has: {known}.")
+    return found
+
+
+def cancel(session: Session, job: Job, *, by: str) -> None:
+    """Cancels a job whose row is locked: at once where no worker holds it, otherwise as soon as its worker hears.
+
+    Raises:
+        Conflict: it has ended.
+    """
+    status = JobStatus(job.status)
+    if status in TERMINAL_JOBS and status is not JobStatus.CANCELLED:
+        raise Conflict(f"The job has ended: it is {status}.", code="already_ended")
+    if status in {JobStatus.CANCELLED, JobStatus.CANCELLING}:
+        return
+    held = session.scalar(
+        select(Job.id).where(Job.id == job.id, Job.lease_owner.is_not(None), Job.lease_until > func.now())
+    )
+    job.cancel_requested_at = func.now()
+    if held:
+        move_job(session, job, JobStatus.CANCELLING, "cancelled by the caller; its worker is being told")
+        events.append(session, job.project_id, type="job.cancelling", job_id=job.id, data={"by": by})
+    else:
+        end_cancelled(session, job)
+
+
+def end_cancelled(session: Session, job: Job) -> None:
+    """Ends a job whose row is locked as cancelled, with its open review and its unfinished stages."""
+    move_job(session, job, JobStatus.CANCELLED, "cancelled by the caller")
+    skip_open_stages(session, job.id)
+    for review in session.scalars(select(Review).where(Review.job_id == job.id, Review.status == "open")):
+        review.status, review.decided_at = "cancelled", func.now()
+    events.append(
+        session, job.project_id, type="job.cancelled", job_id=job.id, once=job.id,
+        data={"job_id": job.id, "model": job.model},
+    )  # fmt: skip
+
+
+def skip_open_stages(session: Session, job_id: str) -> None:
+    """Marks the stages that will never run as skipped."""
+    open_stages = select(JobStage).where(
+        JobStage.job_id == job_id, JobStage.status.in_([StageStatus.PENDING, StageStatus.RUNNING])
+    )
+    for row in session.scalars(open_stages):
+        row.status = StageStatus.SKIPPED
+
+
+def retry(session: Session, job: Job, *, by: str) -> None:
+    """Queues a failed job, whose row is locked, again: it resumes from the stage that failed.
+
+    Raises:
+        Conflict: it has not failed.
+    """
+    if job.status != JobStatus.FAILED:
+        raise Conflict(f"Only a failed job can be retried; this one is {job.status}.", code="not_failed")
+    move_job(session, job, JobStatus.QUEUED, "retried by the caller")
+    job.error = job.finished_at = None
+    job.strikes, job.due_at = 0, func.now()
+    for row in session.scalars(select(JobStage).where(JobStage.job_id == job.id)):
+        if row.status in {StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.RUNNING}:
+            row.status, row.summary = StageStatus.PENDING, None
+    events.append(session, job.project_id, type="job.retried", job_id=job.id, data={"by": by})
+    events.ring(session)
+
+
+def outcome(job: Job) -> dict[str, Any]:
+    """The thin data of a job's closing event: ids and metrics, no rows."""
+    return {"job_id": job.id, "model": job.model, "version": job.version, "metrics": job.metrics.get("test", {})}
