@@ -1,0 +1,66 @@
+# One word for each thing a developer does. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CODE := app workers standalone migrations tests benchmarks
+TESTS ?= tests
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+
+.PHONY: help setup demo up test check format formatted lint types imports openapi openapi-check bench chaos clean
+
+help:  ## List these words
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Make .venv with trainhouse and everything it needs, from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml .ci/setup
+	@PYTHON=$(PYTHON) VENV=$(VENV) .ci/setup
+	@touch $@
+
+demo: setup  ## Train, gate and register a model on real data, on this machine
+	@$(BIN)/trainhouse demo
+
+up: setup  ## Start the whole service on this machine; Ctrl-C stops it
+	@$(BIN)/trainhouse up
+
+test: setup  ## Run the tests; TESTS=tests/unit runs a part
+	$(BIN)/python -m pytest $(TESTS)
+
+check: setup formatted lint types imports openapi-check test  ## Everything that CI asks: format, lint, types, contracts, OpenAPI, tests
+
+format: setup  ## Lay out the code
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix --select I,RUF100 $(CODE)
+
+formatted: setup  ## Check the layout of the code
+	$(BIN)/ruff format --check $(CODE)
+
+lint: setup  ## Check the code against ruff's rules
+	$(BIN)/ruff check $(CODE)
+
+types: setup  ## Check the types
+	$(BIN)/mypy
+
+imports: setup  ## Check who imports whom
+	$(BIN)/lint-imports --no-logo
+
+openapi: setup  ## Write docs/openapi.json from the code
+	$(BIN)/python -m app.openapi > docs/openapi.json
+
+openapi-check: setup  ## Check that docs/openapi.json is what the code says
+	@$(BIN)/python -m app.openapi | diff -u docs/openapi.json - > /dev/null \
+	  || { echo "docs/openapi.json is not what the code says: run 'make openapi' and commit it"; exit 1; }
+
+bench: setup  ## Run the short benchmarks, one table each
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+chaos: setup  ## Kill processes at random for a while and count what was lost
+	$(BIN)/python -m pytest tests/chaos -x --timeout 3600
+
+clean:  ## Remove what setup and the tools made; data folders stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
