@@ -8,10 +8,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CODE := app workers standalone migrations tests benchmarks
 TESTS ?= tests
+RESOLVE := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help setup demo up test check format formatted lint types imports openapi openapi-check bench chaos clean
+.PHONY: help setup demo up test check format formatted lint types imports openapi openapi-check lock bench chaos clean
 
 help:  ## List these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +56,10 @@ openapi: setup  ## Write docs/openapi.json from the code
 openapi-check: setup  ## Check that docs/openapi.json is what the code says
 	@$(BIN)/python -m app.openapi | diff -u docs/openapi.json - > /dev/null \
 	  || { echo "docs/openapi.json is not what the code says: run 'make openapi' and commit it"; exit 1; }
+
+lock: setup  ## Resolve pyproject.toml anew into the two lock files
+	$(BIN)/uv pip compile pyproject.toml --all-extras $(RESOLVE) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml -c requirements.lock $(RESOLVE) -o requirements-api.lock
 
 bench: setup  ## Run the short benchmarks, one table each
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -160,10 +160,9 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
 
 def born(pid: int) -> str | None:
     """A token for when the process `pid` was started, or None where there is no such process; ids are used again."""
-    stat = Path(f"/proc/{pid}/stat")
-    if sys.platform == "linux":
+    if Path("/proc/self/stat").exists():
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return None
         return None if fields[0] == "Z" else fields[19]
