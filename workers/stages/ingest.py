@@ -1,0 +1,86 @@
+"""Ingest: read every source, join them, and land one immutable table."""
+
+import difflib
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from app.errors import InvalidData, Violation, bounded
+from app.spec.job import JobSpec
+from workers import features, snapshot
+from workers.context import Context, Done
+from workers.sources import SOURCES
+
+
+def run(ctx: Context) -> Done:
+    """Lands the artifact `snapshot`; output: `rows`, `columns`, `data_digest`; fact: `data_digest`.
+
+    Raises:
+        InvalidData, SourceRefused, SourceUnavailable, EgressDenied: a source, the SQL or a named column is at fault.
+    """
+    pa.set_cpu_count(ctx.threads)
+    results = {}
+    for number, (name, source) in enumerate(ctx.spec.data.sources.items()):
+        ctx.progress(number, len(ctx.spec.data.sources) + 2)
+        results[name] = SOURCES[source.kind](source, ctx)
+        ctx.log(f"read {results[name].table.num_rows} rows x {results[name].table.num_columns} columns from {name}")
+    table = joined(ctx, {name: result.table for name, result in results.items()})
+    require_columns(ctx.spec, table.column_names)
+    table = table.drop_columns(ctx.spec.data.features.exclude)
+    digest = snapshot.data_digest(table)
+    path = ctx.workspace.scratch / "snapshot.parquet"
+    snapshot.write(table, path)
+    ctx.workspace.put("snapshot", path, "application/vnd.apache.parquet")
+    said = {"rows": table.num_rows, "columns": table.num_columns}
+    summary = {**said, "digest": digest, "sources": {name: result.facts for name, result in results.items()}}
+    return Done(summary=summary, output={**said, "data_digest": digest}, facts={"data_digest": digest})
+
+
+def joined(ctx: Context, tables: dict[str, pa.Table]) -> pa.Table:
+    """The one feature table: the only source, or what `features.sql` makes of all."""
+    if ctx.spec.data.features.sql is None:
+        return next(iter(tables.values()))
+    return features.select(
+        ctx.spec.data.features.sql, tables, scratch=ctx.workspace.scratch,
+        threads=1 if ctx.spec.reproducibility.mode == "deterministic" else ctx.threads,
+        memory_bytes=ctx.spec.resources.memory_bytes, seconds=features.seconds_left(ctx.deadline),
+    )  # fmt: skip
+
+
+def require_columns(spec: JobSpec, names: list[str]) -> None:
+    """Every column that the spec names must exist before anything else is done.
+
+    Raises:
+        InvalidData: `unknown_column`, with one violation for each name, its pointer and names like it.
+    """
+    missing = [(pointer, name) for pointer, name in named_columns(spec) if name not in set(names)]
+    if not missing:
+        return
+    faults = [Violation(pointer=pointer, code="unknown_column", message=f"There is no column {bounded(name)!r}.",
+                        hint=_like(name, names)) for pointer, name in missing[:100]]  # fmt: skip
+    shown = ", ".join(repr(bounded(name)) for _, name in missing[:3])
+    raise InvalidData(f"The data has no column {shown}.", code="unknown_column", hint=faults[0].hint, violations=faults)
+
+
+def named_columns(spec: JobSpec) -> Iterable[tuple[str, str]]:
+    """(JSON pointer, column) for every column that the spec names."""
+    task = spec.task
+    single = {"/task/target": task.target, "/task/group_column": task.group_column,
+              "/task/time_column": task.time_column, "/task/weight_column": task.weight_column,
+              "/split/column": spec.split.column}  # fmt: skip
+    yield from ((pointer, name) for pointer, name in single.items() if name is not None)
+    yield from ((f"/task/id_columns/{index}", name) for index, name in enumerate(task.id_columns))
+    yield from ((f"/data/features/exclude/{index}", name) for index, name in enumerate(spec.data.features.exclude))
+    named = {"/data/features/types": spec.data.features.types, "/validation/columns": spec.validation.columns,
+             "/transform/columns": spec.transform.columns}  # fmt: skip
+    for pointer, columns in named.items():
+        for name in columns:
+            yield pointer + "/" + name.replace("~", "~0").replace("/", "~1"), name
+
+
+def _like(name: str, names: list[str]) -> str:
+    """A hint with the names most like `name`, or with the first few."""
+    lower = {known.lower(): known for known in names}
+    near = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
+    shown = ", ".join(repr(bounded(known)) for known in near or names[:10])
+    return f"Did you mean {shown}?" if near else f"The columns are {shown}{' …' if len(names) > 10 else ''}."
