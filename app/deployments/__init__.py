@@ -1,0 +1,1 @@
+"""Requests to a deployer to serve a version, and what it reported."""

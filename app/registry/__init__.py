@@ -1,0 +1,1 @@
+"""Trained models, their versions and the aliases that point at them."""

@@ -1,0 +1,1 @@
+"""Questions to a person about candidates that the gate refused."""
