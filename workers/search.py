@@ -1,0 +1,242 @@
+"""The search: how many trials, in which direction, and what the next one should try."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from app.spec.job import JobSpec
+from app.spec.modelling import Dimension, grid_points, grid_values
+from workers.context import TrialResult
+from workers.metrics import lower_is_better, metric_of
+from workers.prepared import TaskType
+from workers.trainers import TRAINERS, algorithm_of
+
+DEFAULT_TRIALS = 40
+STARTUP_TRIALS = 8
+CURVE_STEP = 50
+"""Iterations between two reports to a pruner."""
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search will do.
+
+    Attributes:
+        strategy: `none`, `grid`, `random` or `bayesian`; never `auto`.
+        trials: How many; 0 where the strategy is `none`.
+        parallel: How many at a time.
+        minimize: Whether a lower value of `metric` is better.
+        metric: The metric on the validation part; `auto` as long as the task is unknown.
+    """
+
+    strategy: str
+    trials: int
+    parallel: int
+    minimize: bool
+    metric: str
+
+
+def planned(spec: JobSpec, task: TaskType | None = None) -> Plan:
+    """The search that `spec` asks for; `task` is the resolved task, where it is known already."""
+    tuning = spec.tuning
+    strategy = tuning.strategy
+    if strategy == "auto":
+        strategy = "none" if tuning.max_trials is None and tuning.max_seconds is None else "bayesian"
+    trials = DEFAULT_TRIALS if tuning.max_trials is None else tuning.max_trials
+    if strategy == "grid":
+        points = grid_points(tuning.space)
+        trials = points if tuning.max_trials is None else min(points, tuning.max_trials)
+    if strategy == "none":
+        trials = 0
+    known: TaskType | None = task if task is not None or spec.task.type == "auto" else spec.task.type
+    metric = tuning.metric if known is None else metric_of(tuning.metric, known)
+    return Plan(
+        strategy=strategy, trials=trials, parallel=min(tuning.max_parallel, max(1, trials)),
+        minimize=lower_is_better(metric), metric=metric,
+    )  # fmt: skip
+
+
+def space_of(spec: JobSpec, task: TaskType) -> Mapping[str, Dimension]:
+    """The caller's search space, or the algorithm's own without the parameters that `training.params` fixes."""
+    if spec.tuning.space:
+        return spec.tuning.space
+    own = TRAINERS[algorithm_of(spec.training.algorithm)].space(task)
+    return {name: dimension for name, dimension in own.items() if name not in spec.training.params}
+
+
+def suggest(  # noqa: PLR0913  # everything a suggestion may depend on, and nothing else
+    spec: JobSpec,
+    *,
+    number: int,
+    history: Sequence[TrialResult],
+    running: Sequence[Mapping[str, Any]],
+    seed: int,
+    task: TaskType,
+) -> dict[str, Any]:
+    """The parameters of trial `number`: `training.params` with the searched ones laid over them.
+
+    A pure function: the same arguments give the same parameters, in any process.
+
+    Args:
+        history: The ended trials, in any order.
+        running: Parameters of the trials that run now.
+
+    Raises:
+        IndexError: a grid has no point `number`.
+    """
+    plan, space = planned(spec, task), space_of(spec, task)
+    if plan.strategy == "grid":
+        return {**spec.training.params, **grid_point(space, number)}
+    portfolio = [] if spec.tuning.space or plan.strategy == "random" else _portfolio(spec, task)
+    if number < len(portfolio):
+        return {**spec.training.params, **portfolio[number]}
+    if not space:
+        return dict(spec.training.params)
+    distributions = {name: distribution_of(dimension) for name, dimension in space.items()}
+    sampler = _sampler(plan.strategy, _seed_of(seed, number))
+    study = _study(sampler, minimize=plan.minimize)
+    if plan.strategy == "bayesian":
+        study.add_trials(_remembered(history, running, distributions))
+    found = study.ask(fixed_distributions=distributions).params
+    return {**spec.training.params, **{name: _plain(found[name]) for name in space}}
+
+
+def _portfolio(spec: JobSpec, task: TaskType) -> list[dict[str, Any]]:
+    space = space_of(spec, task)
+    trainer = TRAINERS[algorithm_of(spec.training.algorithm)]
+    settings = [{name: value for name, value in each.items() if name in space} for each in trainer.portfolio]
+    return [each for each in settings if each]
+
+
+def grid_point(space: Mapping[str, Dimension], number: int) -> dict[str, Any]:
+    """Point `number` of the grid, the last dimension turning fastest.
+
+    Raises:
+        IndexError: the grid has fewer points.
+    """
+    if not 0 <= number < grid_points(dict(space)):
+        raise IndexError(f"the grid has no point {number}")
+    point: dict[str, Any] = {}
+    for name in reversed(space):
+        values = grid_values(space[name])
+        number, at = divmod(number, len(values))
+        point[name] = values[at]
+    return {name: point[name] for name in space}
+
+
+def distribution_of(dimension: Dimension) -> BaseDistribution:
+    """`dimension` in Optuna's terms."""
+    if dimension.choices is not None:
+        return CategoricalDistribution(dimension.choices)
+    low, high = dimension.low or 0.0, dimension.high or 0.0
+    if dimension.type == "int":
+        return IntDistribution(int(low), int(high), log=dimension.log, step=int(dimension.step or 1))
+    step = dimension.step
+    # Optuna warns when the step does not divide the range; the last whole step is what it would use.
+    top = high if step is None else low + math.floor((high - low) / step + 1e-9) * step
+    return FloatDistribution(low, max(low, top), log=dimension.log, step=step)
+
+
+def _seed_of(seed: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def _sampler(strategy: str, seed: int) -> BaseSampler:
+    if strategy == "random":
+        return RandomSampler(seed=seed)
+    return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True)
+
+
+def _study(sampler: BaseSampler, *, minimize: bool, pruner: BasePruner | None = None) -> optuna.Study:
+    return optuna.create_study(
+        sampler=sampler, pruner=pruner, direction="minimize" if minimize else "maximize", study_name="search"
+    )  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _remembered(
+    history: Sequence[TrialResult], running: Sequence[Mapping[str, Any]], distributions: dict[str, BaseDistribution]
+) -> list[FrozenTrial]:
+    """Rows as Optuna's trials; those whose parameters lie outside the space are left out."""
+    kept = []
+    for trial in sorted(history, key=lambda each: each.number):
+        if trial.status not in {"complete", "pruned"} or trial.value is None or not math.isfinite(trial.value):
+            continue
+        params = _inside(trial.params, distributions)
+        if params is not None:
+            kept.append(create_trial(value=trial.value, params=params, distributions=distributions))
+    for given in sorted(running, key=lambda each: sorted((name, repr(value)) for name, value in each.items())):
+        params = _inside(given, distributions)
+        if params is not None:
+            kept.append(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions))
+    return kept
+
+
+def _inside(given: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> dict[str, Any] | None:
+    params: dict[str, Any] = {}
+    for name, distribution in distributions.items():
+        if name not in given:
+            return None
+        try:
+            held = distribution._contains(distribution.to_internal_repr(given[name]))  # noqa: SLF001  # has no public form
+        except ValueError:
+            return None
+        if not held:
+            return None
+        params[name] = given[name]
+    return params
+
+
+class Pruning:
+    """Whether a running trial is hopeless, judged by the curves of the ended ones; never on small evidence."""
+
+    def __init__(self, spec: JobSpec, history: Sequence[TrialResult], *, minimize: bool) -> None:
+        self.pruner = PRUNERS[spec.tuning.pruner](spec.training.max_iterations)
+        self.trial_count = len(history)
+        self.seen: dict[int, float] = {}
+        self.study: optuna.Study | None = None
+        if self.pruner is not None:
+            self.study = _study(RandomSampler(seed=0), minimize=minimize, pruner=self.pruner)
+            self.study.add_trials([_with_curve(trial) for trial in history if trial.curve and trial.value is not None])
+
+    def hopeless(self, iteration: int, value: float) -> bool:
+        """Notes the value of one iteration and says whether to stop; only every `CURVE_STEP` iterations."""
+        if self.study is None or self.pruner is None or iteration % CURVE_STEP or not math.isfinite(value):
+            return False
+        self.seen[iteration] = value
+        trial = create_trial(state=TrialState.RUNNING, intermediate_values=dict(self.seen))
+        trial.number = self.trial_count
+        return self.pruner.prune(self.study, trial)
+
+
+def _with_curve(trial: TrialResult) -> FrozenTrial:
+    return create_trial(value=trial.value, intermediate_values=dict(trial.curve))
+
+
+def _median(_max_iterations: int) -> BasePruner:
+    return MedianPruner(n_startup_trials=5, n_warmup_steps=2 * CURVE_STEP, interval_steps=CURVE_STEP)
+
+
+def _hyperband(max_iterations: int) -> BasePruner:
+    return HyperbandPruner(min_resource=2 * CURVE_STEP, max_resource=max(4 * CURVE_STEP, max_iterations))
+
+
+PRUNERS: dict[str, Any] = {"auto": lambda _most: None, "none": lambda _most: None, "median": _median, "hyperband": _hyperband}

@@ -1,0 +1,128 @@
+"""Register: packs the chosen model into a bundle, proves it in a fresh process, and hands it to the registry."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from app.errors import ParityFailed
+from workers import card, encoding, golden
+from workers.answers import columns_of
+from workers.bundle import ENCODER, FORMAT, METADATA, canonical_json, pack
+from workers.context import Context, Registered
+from workers.golden import Golden
+from workers.trainers import TRAINERS
+
+EXAMPLE_ROWS = 3
+EVALUATED_TOLERANCE = 1e-6
+"""The evaluation encoded all rows at once; text embeddings may differ in the last bits for a few rows."""
+
+
+def run(ctx: Context) -> Registered:
+    """Puts `bundle`, a zip that a fresh process has opened and predicted with.
+
+    Raises:
+        ParityFailed: the bundle predicts other than the model and encoder that were trained.
+        DeadlineExceeded: the job's time was over before the proof was made.
+    """
+    encoder = encoding.load(ctx.workspace.get("encoder"))
+    rows = golden.gather(
+        ctx.workspace.get("snapshot"), ctx.workspace.get("predictions_test"), encoder.input_columns
+    )  # fmt: skip
+    path = ctx.workspace.scratch / "bundle.zip"
+    manifest = pack(bundle_files(ctx, rows, encoder.input_columns), path)
+    ctx.progress(0, 1)
+    prove(ctx, path, rows, encoder=encoder)
+    blob = ctx.workspace.put("bundle", path, "application/zip")
+    summary = {
+        "bundle_digest": blob.digest, "bundle_bytes": blob.size_bytes, "files": len(manifest["files"]) + 1,
+        "parity_rows": rows.known.num_rows + rows.strange.num_rows,
+    }  # fmt: skip
+    return Registered(summary=summary, output=summary, bundle=blob, manifest=manifest)
+
+
+def prove(ctx: Context, path: Path, rows: Golden, *, encoder: encoding.Encoder) -> None:
+    """Nothing, where a fresh process predicts with the bundle at `path` what training and evaluation predicted.
+
+    Raises:
+        ParityFailed, DeadlineExceeded: see `run`.
+    """
+    trainer = TRAINERS[ctx.outputs["train"]["algorithm"]]
+    fitted = trainer.load(ctx.workspace.get("model"))
+    with threadpool_limits(1):
+        expected = np.concatenate([fitted.predict(encoder.transform(frame)) for frame in rows.frames()])
+    answered = golden.ask(path, rows, scratch=ctx.workspace.scratch, deadline=ctx.deadline)
+    golden.compare(expected, answered, tolerance=trainer.tolerance)
+    validated = ctx.outputs["validate"]
+    known = columns_of(validated["task_type"], validated["classes"], answered[: rows.known.num_rows])
+    for name, values in known.items():
+        if values.dtype == np.float64:
+            evaluated = rows.evaluated[name].to_numpy(np.float64)
+            golden.compare(evaluated, values, tolerance=EVALUATED_TOLERANCE)
+        elif name != "prediction":
+            raise ParityFailed(f"The bundle's column {name} is no number.")
+
+
+def bundle_files(ctx: Context, rows: Golden, input_columns: Any) -> dict[str, bytes]:
+    """The files of the bundle; none holds a time, a host, or a job's name, so equal models give equal bytes."""
+    algorithm = ctx.outputs["train"]["algorithm"]
+    model = ctx.workspace.get("model").read_bytes()
+    encoder = ctx.workspace.get("encoder").read_bytes()
+    # What is said of the run, not of the model, would make equal models differ.
+    spec = {name: part for name, part in ctx.spec.resolved().items() if name not in {"resources", "labels", "deployment"}}
+    metadata = metadata_of(ctx, spec=spec, model=model, encoder=encoder)
+    signature = signature_of(ctx, metadata, input_columns)
+    return {
+        TRAINERS[algorithm].filename: model,
+        ENCODER: encoder,
+        "spec.json": canonical_json(spec),
+        METADATA: canonical_json(metadata),
+        "signature.json": canonical_json(signature),
+        "input_example.json": canonical_json(_example(rows)),
+        "MODEL_CARD.md": card.card(
+            metadata, inputs=signature["inputs"], description=ctx.spec.registration.description
+        ).encode(),
+        "requirements.txt": card.requirements().encode(),
+    }  # fmt: skip
+
+
+def metadata_of(ctx: Context, *, spec: dict[str, Any], model: bytes, encoder: bytes) -> dict[str, Any]:
+    """`metadata.json`: what the model is, where it comes from, and how it was measured."""
+    validated, chosen = ctx.outputs["validate"], ctx.outputs["tune"]
+    evaluated = ctx.outputs["evaluate"]
+    return {
+        "format": FORMAT, "model": ctx.spec.model, "task": validated["task_type"], "target": ctx.spec.task.target,
+        "classes": list(validated["classes"]), "algorithm": ctx.outputs["train"]["algorithm"],
+        "params": chosen["params"], "iterations": chosen["iterations"], "seed": ctx.seed,
+        "rows": evaluated["rows"],
+        "metrics": {"test": evaluated["metrics"], "validation": evaluated["validation"]},
+        "baseline": evaluated["baseline"],
+        "libraries": card.library_versions(),
+        "digests": {
+            "data": ctx.outputs["ingest"]["data_digest"], "spec": _digest(canonical_json(spec)),
+            "model": _digest(model), "encoder": _digest(encoder),
+        },
+    }  # fmt: skip
+
+
+def signature_of(ctx: Context, metadata: dict[str, Any], input_columns: Any) -> dict[str, Any]:
+    """`signature.json`: input columns with their types, output columns with theirs."""
+    features = ctx.outputs["validate"]["features"]
+    classes = metadata["classes"]
+    outputs = [{"name": "prediction", "type": "text" if classes else "numeric"}]
+    outputs += [{"name": f"probability:{name}", "type": "numeric"} for name in sorted(classes)]
+    return {"inputs": [{"name": name, "type": features[name]} for name in input_columns], "outputs": outputs}
+
+
+def _example(rows: Golden) -> dict[str, Any]:
+    text = pd.DataFrame(rows.frames()[0]).head(EXAMPLE_ROWS).to_json(orient="split", index=False, date_format="iso")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()

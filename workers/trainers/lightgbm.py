@@ -1,0 +1,264 @@
+"""Gradient boosted trees by LightGBM, with native categories and a binned data set that trials share."""
+
+import re
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+from lightgbm.basic import LightGBMError
+from lightgbm.callback import CallbackEnv, EarlyStopException
+
+from app.errors import DigestMismatch, InvalidSpec, MachineError
+from app.spec.modelling import Dimension, LightgbmParams
+from workers.prepared import Prepared, TaskType
+from workers.trainers.contract import Fitted, Floats, OnIteration, train_weights
+
+OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
+WATCHED = {
+    "roc_auc": {"binary": "auc"},
+    "average_precision": {"binary": "average_precision"},
+    "mae": {"regression": "l1"},
+    "median_absolute_error": {"regression": "l1"},
+    "mape": {"regression": "mape"},
+}
+DEFAULT_WATCHED = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "rmse"}
+THREADS_LINE = re.compile(r"^\[num_threads: .*\]\n", re.MULTILINE)
+OBJECTIVE_LINE = re.compile(r"^objective=(\w+)", re.MULTILINE)
+MIN_DELTA = 1e-5
+"""An improvement below this share of the first score does not reset the patience of early stopping."""
+
+
+SPACE: Mapping[str, Dimension] = {
+    "learning_rate": Dimension(type="float", low=0.03, high=0.2, log=True),
+    "num_leaves": Dimension(type="int", low=8, high=255, log=True),
+    "min_child_samples": Dimension(type="int", low=5, high=200, log=True),
+    "colsample_bytree": Dimension(type="float", low=0.3, high=1.0),
+    "reg_alpha": Dimension(type="float", low=1e-3, high=10.0, log=True),
+    "reg_lambda": Dimension(type="float", low=1e-3, high=30.0, log=True),
+    "extra_trees": Dimension(type="categorical", choices=[False, True]),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightgbmFitted(Fitted):
+    """A booster; `classes` is 0 for regression."""
+
+    booster: lgb.Booster
+    classes: int
+    threads: int = 1
+
+    def predict(self, x: Floats) -> Floats:
+        """See `Fitted.predict`."""
+        raw = self.booster.predict(x, num_iteration=self.iterations, num_threads=self.threads, validate_features=False)
+        found: Floats = np.asarray(raw, dtype=np.float64)
+        return np.column_stack((1.0 - found, found)) if self.classes == 2 else found
+
+    def importances(self, x: Floats) -> Floats:
+        """Shares of the total gain; `x` is not needed."""
+        gain = self.booster.feature_importance("gain", iteration=self.iterations).astype(np.float64)
+        return gain / gain.sum() if gain.sum() > 0 else gain
+
+    def save(self, path: Path) -> None:
+        """LightGBM's model text, without the number of threads."""
+        text = self.booster.model_to_string(num_iteration=self.iterations)
+        path.write_text(THREADS_LINE.sub("", text), encoding="utf-8", newline="\n")
+
+
+class LightgbmTrainer:
+    """See `Trainer`."""
+
+    filename = "model.txt"
+    tolerance = 0.0
+    portfolio: tuple[Mapping[str, Any], ...] = (
+        {"learning_rate": 0.05, "num_leaves": 31, "min_child_samples": 20, "colsample_bytree": 0.5,
+         "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": False},
+        {"learning_rate": 0.06, "num_leaves": 127, "min_child_samples": 20, "colsample_bytree": 0.5,
+         "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": True},
+        {"learning_rate": 0.08, "num_leaves": 16, "min_child_samples": 10, "colsample_bytree": 0.4,
+         "reg_alpha": 0.1, "reg_lambda": 3.0, "extra_trees": False},
+        {"learning_rate": 0.05, "num_leaves": 96, "min_child_samples": 40, "colsample_bytree": 0.4,
+         "reg_alpha": 1e-3, "reg_lambda": 10.0, "extra_trees": False},
+        {"learning_rate": 0.12, "num_leaves": 63, "min_child_samples": 100, "colsample_bytree": 0.6,
+         "reg_alpha": 1.0, "reg_lambda": 1.0, "extra_trees": False},
+    )  # fmt: skip
+
+    def space(self, task: TaskType) -> Mapping[str, Dimension]:  # noqa: ARG002  # the same for all tasks
+        """See `Trainer.space`."""
+        return SPACE
+
+    def fit(  # noqa: PLR0913  # the contract's arguments
+        self,
+        data: Prepared,
+        params: Mapping[str, Any],
+        *,
+        seed: int,
+        threads: int,
+        max_iterations: int,
+        early_stopping_rounds: int | None,
+        deterministic: bool,
+        class_weight: str | None,
+        on_iteration: OnIteration,
+        deadline: float,
+        metric: str = "auto",
+    ) -> LightgbmFitted:
+        """See `Trainer.fit`."""
+        settings = booster_params(
+            data, params, seed=seed, threads=threads, deterministic=deterministic, metric=metric
+        )  # fmt: skip
+        watch = _Watch(on_iteration, deadline)
+        callbacks: list[Any] = [watch]
+        if early_stopping_rounds is not None:
+            callbacks.append(_Patience(early_stopping_rounds))
+        train, validation = binned(data, settings, class_weight)
+        try:
+            booster = lgb.train(
+                settings, train, num_boost_round=max_iterations, valid_sets=[validation], callbacks=callbacks
+            )  # fmt: skip
+        except LightGBMError as error:
+            raise _explained(error) from error
+        return LightgbmFitted(
+            iterations=booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration(),
+            timed_out=watch.timed_out, booster=booster, classes=len(data.classes), threads=threads,
+        )  # fmt: skip
+
+    def load(self, path: Path, *, threads: int = 1) -> LightgbmFitted:
+        """See `Trainer.load`."""
+        try:
+            text = path.read_text(encoding="utf-8")
+            booster = lgb.Booster(model_str=text)
+        except (LightGBMError, UnicodeDecodeError) as error:
+            raise DigestMismatch("The file is no LightGBM model.") from error
+        objective = OBJECTIVE_LINE.search(text)
+        outputs = {"binary": 2, "multiclass": booster.num_model_per_iteration()}
+        classes = outputs.get(objective.group(1), 0) if objective else 0
+        return LightgbmFitted(
+            iterations=booster.current_iteration(), booster=booster, classes=classes, threads=threads
+        )  # fmt: skip
+
+
+def booster_params(  # noqa: PLR0913  # what LightGBM's own parameters are made of
+    data: Prepared, params: Mapping[str, Any], *, seed: int, threads: int, deterministic: bool, metric: str
+) -> dict[str, Any]:
+    """LightGBM's parameters; only those of `LightgbmParams` come from the caller."""
+    settings: dict[str, Any] = LightgbmParams(**params).model_dump()
+    settings.update(
+        objective=OBJECTIVES[data.task], metric=WATCHED.get(metric, {}).get(data.task, DEFAULT_WATCHED[data.task]),
+        seed=seed, num_threads=threads, verbosity=-1, feature_pre_filter=False, deterministic=deterministic,
+        **({"force_row_wise": True} if deterministic else {}),
+    )  # fmt: skip
+    if data.task == "multiclass":
+        settings["num_class"] = len(data.classes)
+    return settings
+
+
+@dataclass(frozen=True)
+class _Binned:
+    source: "weakref.ref[Prepared]"
+    train: lgb.Dataset
+    validation: lgb.Dataset
+
+
+_KEPT: OrderedDict[tuple[Any, ...], _Binned] = OrderedDict()
+KEPT_AT_MOST = 2
+
+
+def binned(
+    data: Prepared, settings: Mapping[str, Any], class_weight: str | None
+) -> tuple[lgb.Dataset, lgb.Dataset]:  # fmt: skip
+    """The train and validation parts as LightGBM's binned data sets, kept for the next fit of this process.
+
+    The key holds every parameter that binning depends on, so that a kept set gives the trees a fresh one would.
+    """
+    for stale in [key for key, kept in _KEPT.items() if kept.source() is None]:
+        del _KEPT[stale]
+    key = (id(data), settings["max_bin"], settings["seed"], settings["num_threads"], settings["deterministic"], class_weight)
+    kept = _KEPT.get(key)
+    if kept is None or kept.source() is not data:
+        kept = _KEPT[key] = _bin(data, settings, class_weight)
+        while len(_KEPT) > KEPT_AT_MOST:
+            _KEPT.popitem(last=False)
+    _KEPT.move_to_end(key)
+    return kept.train, kept.validation
+
+
+def _bin(data: Prepared, settings: Mapping[str, Any], class_weight: str | None) -> _Binned:
+    names = [f"f{index}" for index in range(data.x.shape[1])]
+    about = {
+        name: settings[name]
+        for name in ("max_bin", "seed", "num_threads", "verbosity", "feature_pre_filter", "deterministic", "force_row_wise")
+        if name in settings
+    }
+    chosen = data.where("train")
+    train = lgb.Dataset(
+        data.x[chosen], label=data.y[chosen], weight=train_weights(data, class_weight), feature_name=names,
+        categorical_feature=list(data.categorical), params=about,
+    )  # fmt: skip
+    held = data.where("validation")
+    validation = lgb.Dataset(
+        data.x[held], label=data.y[held], weight=None if data.weight is None else data.weight[held],
+        reference=train, feature_name=names, categorical_feature=list(data.categorical), params=about,
+    )  # fmt: skip
+    return _Binned(weakref.ref(data), train.construct(), validation.construct())
+
+
+class _Watch:
+    """Tells each iteration's validation value, and ends the fit when its time is up."""
+
+    order = 10
+    before_iteration = False
+
+    def __init__(self, on_iteration: OnIteration, deadline: float) -> None:
+        self.on_iteration = on_iteration
+        self.deadline = deadline
+        self.timed_out = False
+        self.best: tuple[float, int] | None = None
+
+    def __call__(self, env: CallbackEnv) -> None:
+        _, _, value, higher_is_better = env.evaluation_result_list[0][:4]
+        score = value if higher_is_better else -value
+        if self.best is None or score > self.best[0]:
+            self.best = (score, env.iteration)
+        self.on_iteration(env.iteration + 1, float(value))
+        if time.monotonic() >= self.deadline:
+            self.timed_out = True
+            raise EarlyStopException(self.best[1], env.evaluation_result_list)
+
+
+class _Patience:
+    """Ends the fit after `rounds` iterations without a better validation value."""
+
+    order = 30
+    before_iteration = False
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+        self.best = -np.inf
+        self.at = 0
+        self.step = 0.0
+
+    def __call__(self, env: CallbackEnv) -> None:
+        _, _, value, higher_is_better = env.evaluation_result_list[0][:4]
+        score = value if higher_is_better else -value
+        if env.iteration == 0:
+            self.step = abs(score) * MIN_DELTA
+        if score > self.best + self.step:
+            self.best, self.at = score, env.iteration
+        last = env.iteration == env.end_iteration - 1
+        if last or env.iteration - self.at >= self.rounds:
+            raise EarlyStopException(self.at, env.evaluation_result_list)
+
+
+def _explained(error: LightGBMError) -> InvalidSpec | MachineError:
+    """LightGBM's error as ours: a contradiction between parameters is the caller's to mend."""
+    text = str(error)
+    if "Check failed" in text or "should be" in text or "conflict" in text.lower():
+        return InvalidSpec(
+            "LightGBM refused these parameters together.", code="invalid_params", hint="Change training.params."
+        )  # fmt: skip
+    return MachineError("LightGBM failed.", code="trainer_failed")

@@ -1,0 +1,188 @@
+"""Linear models by scikit-learn: logistic regression for classes, ridge or elastic net for numbers."""
+
+import json
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
+from threadpoolctl import threadpool_limits
+
+from app.errors import DigestMismatch, InvalidSpec, MachineError
+from app.spec.modelling import Dimension, LinearParams
+from workers.metrics import scores
+from workers.prepared import Prepared, TaskType
+from workers.trainers.contract import Fitted, Floats, OnIteration, train_weights
+
+STEPS_AT_A_TIME = 50
+MAX_STEPS = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearFitted(Fitted):
+    """`coefficients` is (outputs, features), `intercepts` (outputs,); one output for binary and regression."""
+
+    coefficients: Floats
+    intercepts: Floats
+    classes: int
+
+    def predict(self, x: Floats) -> Floats:
+        """See `Fitted.predict`."""
+        # einsum sums in one fixed order, where BLAS may choose another for each number of rows.
+        raw: Floats = np.einsum("ij,kj->ik", x, self.coefficients) + self.intercepts
+        if self.classes == 0:
+            return raw[:, 0]
+        if self.classes == 2:
+            positive: Floats = expit(raw[:, 0])
+            return np.column_stack((1.0 - positive, positive))
+        found: Floats = softmax(raw, axis=1)
+        return found
+
+    def importances(self, x: Floats) -> Floats:
+        """Shares of the mean absolute coefficient times the feature's standard deviation in `x`."""
+        size: Floats = np.abs(self.coefficients).mean(axis=0) * x.std(axis=0)
+        return size / size.sum() if size.sum() > 0 else size
+
+    def save(self, path: Path) -> None:
+        """JSON whose numbers read back as the same floats."""
+        document = {
+            "format": "trainhouse-linear-1", "classes": self.classes, "iterations": self.iterations,
+            "intercepts": self.intercepts.tolist(), "coefficients": self.coefficients.tolist(),
+        }  # fmt: skip
+        path.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
+
+
+class LinearTrainer:
+    """See `Trainer`."""
+
+    filename = "model.json"
+    tolerance = 1e-12
+    portfolio: tuple[Mapping[str, Any], ...] = ({"C": 0.1, "alpha": 0.1}, {"C": 10.0, "alpha": 10.0})
+
+    def space(self, task: TaskType) -> Mapping[str, Dimension]:
+        """See `Trainer.space`."""
+        if task == "regression":
+            return {"alpha": Dimension(type="float", low=1e-3, high=1_000.0, log=True)}
+        return {"C": Dimension(type="float", low=1e-3, high=100.0, log=True)}
+
+    def fit(  # noqa: PLR0913  # the contract's arguments
+        self,
+        data: Prepared,
+        params: Mapping[str, Any],
+        *,
+        seed: int,
+        threads: int,
+        max_iterations: int,
+        early_stopping_rounds: int | None,  # noqa: ARG002  # a convex fit needs none
+        deterministic: bool,  # noqa: ARG002  # it always is, for one number of threads
+        class_weight: str | None,
+        on_iteration: OnIteration,
+        deadline: float,
+        metric: str = "auto",
+    ) -> LinearFitted:
+        """See `Trainer.fit`."""
+        chosen = data.where("train")
+        x, y, weight = data.x[chosen], data.y[chosen], train_weights(data, class_weight)
+        if not np.isfinite(x).all():
+            raise InvalidSpec(
+                "The linear trainer cannot take missing values.", code="missing_values",
+                hint="Let transform.numeric.impute fill them in, or train lightgbm.",
+            )  # fmt: skip
+        chosen_params = LinearParams(**params)
+        report = _Report(data, on_iteration, metric, deadline)
+        on_iteration(0, float("nan"))
+        with threadpool_limits(threads), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            try:
+                if data.task == "regression":
+                    return _fit_numbers(x, y, weight, params=chosen_params, seed=seed, report=report)
+                return _fit_classes(
+                    x, y, weight, params=chosen_params, seed=seed, max_steps=max_iterations, report=report
+                )  # fmt: skip
+            except (ValueError, np.linalg.LinAlgError) as error:
+                raise MachineError("The linear solver failed.", code="trainer_failed") from error
+
+    def load(self, path: Path, *, threads: int = 1) -> LinearFitted:  # noqa: ARG002  # one thread is enough
+        """See `Trainer.load`."""
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            return LinearFitted(
+                iterations=int(document["iterations"]), classes=int(document["classes"]),
+                coefficients=np.asarray(document["coefficients"], dtype=np.float64),
+                intercepts=np.asarray(document["intercepts"], dtype=np.float64),
+            )  # fmt: skip
+        except (ValueError, KeyError, TypeError) as error:
+            raise DigestMismatch("The file is no linear model.") from error
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Scores a model of some steps on the validation part, tells it, and says whether time is up."""
+
+    data: Prepared
+    on_iteration: OnIteration
+    metric: str
+    deadline: float
+
+    def __call__(self, fitted: LinearFitted) -> bool:
+        held = self.data.where("validation")
+        found = scores(self.data.task, self.data.y[held], fitted.predict(self.data.x[held]), names=[self.metric])
+        value = found[self.metric]["value"]
+        self.on_iteration(fitted.iterations, float("nan") if value is None else float(value))
+        return time.monotonic() >= self.deadline
+
+
+def _fit_numbers(  # noqa: PLR0913  # a fit's parts
+    x: Floats, y: Floats, weight: Floats | None, *, params: LinearParams, seed: int, report: _Report
+) -> LinearFitted:
+    if params.l1_ratio > 0 and params.alpha > 0:
+        model = ElasticNet(alpha=params.alpha, l1_ratio=params.l1_ratio, random_state=seed, max_iter=MAX_STEPS)
+    else:
+        model = Ridge(alpha=params.alpha, random_state=seed)
+    model.fit(x, y, sample_weight=weight)
+    fitted = LinearFitted(
+        iterations=int(np.max(model.n_iter_)) if model.n_iter_ is not None else 1,
+        coefficients=np.atleast_2d(model.coef_), intercepts=np.atleast_1d(np.float64(model.intercept_)), classes=0,
+    )  # fmt: skip
+    report(fitted)
+    return fitted
+
+
+def _fit_classes(  # noqa: PLR0913  # a fit's parts
+    x: Floats, y: Floats, weight: Floats | None, *, params: LinearParams, seed: int, max_steps: int, report: _Report
+) -> LinearFitted:
+    classes = len(report.data.classes)
+    model = LogisticRegression(
+        C=params.C, l1_ratio=params.l1_ratio, solver="saga" if params.l1_ratio > 0 else "lbfgs", random_state=seed,
+        warm_start=True, max_iter=1,
+    )  # fmt: skip
+    steps, most = 0, min(max_steps, MAX_STEPS)
+    while True:
+        model.max_iter = min(STEPS_AT_A_TIME, most - steps)
+        model.fit(x, y, sample_weight=weight)
+        taken = int(np.max(model.n_iter_))
+        steps += taken
+        fitted = _of_all_classes(model, classes=classes, steps=steps)
+        timed_out = report(fitted)
+        if timed_out or taken < model.max_iter or steps >= most:
+            return LinearFitted(**{**vars(fitted), "timed_out": timed_out and taken == model.max_iter})
+
+
+def _of_all_classes(model: LogisticRegression, *, classes: int, steps: int) -> LinearFitted:
+    """The model with one output per class, also for classes that the train part did not hold."""
+    seen = model.classes_.astype(np.int64)
+    if classes == 2:
+        return LinearFitted(iterations=steps, coefficients=model.coef_, intercepts=model.intercept_, classes=2)
+    coefficients = np.zeros((classes, model.coef_.shape[1]))
+    intercepts = np.full(classes, -1e3)
+    if len(seen) == 2:
+        coefficients[seen[1]], intercepts[seen] = model.coef_[0], [0.0, model.intercept_[0]]
+    else:
+        coefficients[seen], intercepts[seen] = model.coef_, model.intercept_
+    return LinearFitted(iterations=steps, coefficients=coefficients, intercepts=intercepts, classes=classes)

@@ -1,0 +1,192 @@
+"""One fit and its score, for the train stage and for every trial; no database."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from app.errors import DeadlineExceeded, InvalidData, MachineError
+from workers import prepared
+from workers.context import Context, TrialResult
+from workers.metrics import lower_is_better, metric_of, names_for, scores
+from workers.prepared import Prepared
+from workers.search import Pruning
+from workers.trainers import TRAINERS, Fitted, algorithm_of
+
+CURVE_POINTS = 100
+REPORT_EVERY = 10
+LEAST_MARGIN_SECONDS = 2.0
+
+
+class Pruned(Exception):  # noqa: N818  # a signal from inside a fit, caught here
+    """The pruner gave this trial up."""
+
+
+@dataclass(frozen=True)
+class TrialFit:
+    """What a trial found.
+
+    Attributes:
+        value: The tuning metric on the validation part; for a pruned trial the last one seen.
+        metrics: By name, the validation metrics that have a value; empty where pruned.
+        iterations: Rounds that the model holds, or that ran until it was pruned.
+        curve: (iteration, watched validation value), thinned.
+        model_path: The fitted model's file in the workspace's scratch, where it is the best known so far.
+        pruned: Whether the trial was given up; then there is no model.
+    """
+
+    value: float
+    metrics: Mapping[str, float]
+    iterations: int
+    curve: tuple[tuple[int, float], ...]
+    model_path: Path | None
+    pruned: bool = False
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model with its validation metrics; `value` is None where the metric has none on these rows."""
+
+    fitted: Fitted
+    metric: str
+    value: float | None
+    metrics: Mapping[str, Mapping[str, Any]]
+    curve: tuple[tuple[int, float], ...]
+
+
+_LOADED: dict[tuple[Any, ...], Prepared] = {}
+
+
+def matrix_of(ctx: Context) -> Prepared:
+    """The job's matrix; the last one stays in memory for the next trial of this process."""
+    path = ctx.workspace.get("matrix")
+    stat = path.stat()
+    # Not the time of change: the cache touches a file at each use.
+    key = (str(path), stat.st_size, stat.st_ino)
+    if key not in _LOADED:
+        _LOADED.clear()
+        _LOADED[key] = prepared.load(path)
+    return _LOADED[key]
+
+
+class _Recorder:
+    """Follows a fit: keeps its curve, shows progress, asks the pruner."""
+
+    def __init__(self, ctx: Context, pruning: Pruning | None) -> None:
+        self.ctx = ctx
+        self.pruning = pruning
+        self.points: list[tuple[int, float]] = []
+        self.last_report = -math.inf
+
+    def __call__(self, iteration: int, value: float) -> None:
+        now = time.monotonic()
+        if iteration % REPORT_EVERY == 0 or now - self.last_report > 0.5:
+            self.last_report = now
+            self.ctx.progress(iteration, self.ctx.spec.training.max_iterations)
+        if math.isfinite(value):
+            self.points.append((iteration, value))
+            if self.pruning is not None and self.pruning.hopeless(iteration, value):
+                raise Pruned
+
+    def curve(self) -> tuple[tuple[int, float], ...]:
+        """The recorded points: the first, the last, and every n-th of the others; those a pruner asks for stay."""
+        step = max(1, math.ceil(len(self.points) / CURVE_POINTS))
+        step = step if step < 5 else math.ceil(step / 5) * 5
+        kept = [point for point in self.points if point[0] % step == 0 or point in (self.points[0], self.points[-1])]
+        return tuple((iteration, float(f"{value:.9g}")) for iteration, value in kept)
+
+
+def fit_and_score(
+    ctx: Context, params: Mapping[str, Any], *, deadline: float, recorder: _Recorder | None = None
+) -> Fit:  # fmt: skip
+    """Fits `params` on the train part and scores the validation part.
+
+    Raises:
+        InvalidData: there are no train or validation rows, or only one class to learn.
+        InvalidSpec: the parameters do not go together.
+        MachineError: the library failed.
+        Cancelled, LeaseLost: whatever `ctx.progress` raises.
+    """
+    data = matrix_of(ctx)
+    _check(data)
+    record = recorder or _Recorder(ctx, None)
+    training, task = ctx.spec.training, data.task
+    metric = metric_of(ctx.spec.tuning.metric, task)
+    with threadpool_limits(ctx.threads):
+        fitted = TRAINERS[algorithm_of(training.algorithm)].fit(
+            data, params, seed=ctx.seed, threads=ctx.threads, max_iterations=training.max_iterations,
+            early_stopping_rounds=training.early_stopping_rounds,
+            deterministic=ctx.spec.reproducibility.mode == "deterministic", class_weight=training.class_weight,
+            on_iteration=record, deadline=deadline, metric=metric,
+        )  # fmt: skip
+        held = data.where("validation")
+        asked = [metric, *ctx.spec.evaluation.metrics, *(rule.metric for rule in ctx.spec.gate.rules)]
+        found = scores(task, data.y[held], fitted.predict(data.x[held]), names=names_for(task, asked))
+    return Fit(fitted, metric, found[metric]["value"], found, record.curve())
+
+
+def _check(data: Prepared) -> None:
+    for part in ("train", "validation"):
+        if not data.where(part).any():
+            raise InvalidData(f"There are no {part} rows.", code=f"no_{part}_rows", hint="Give the split more rows.")
+    if data.x.shape[1] == 0:
+        raise InvalidData("No feature is left to learn from.", code="no_features")
+    if data.classes and len(set(data.y[data.where("train")].tolist())) < 2:
+        raise InvalidData("The train part holds one class only.", code="one_class")
+
+
+def soft_deadline(ctx: Context, *, share: float, seconds: int | None = None) -> float:
+    """When a fit must end by itself: after `share` of the time left, or `seconds` if sooner.
+
+    Raises:
+        DeadlineExceeded: no time is left.
+    """
+    now = time.monotonic()
+    left = ctx.deadline - now
+    if left <= 0:
+        raise DeadlineExceeded("The job's time was over before the fit began.")
+    ends = now + max(left * share, min(left, LEAST_MARGIN_SECONDS) / 2)
+    return ends if seconds is None else min(ends, now + seconds)
+
+
+def run_trial(ctx: Context, *, params: Mapping[str, Any], history: Sequence[TrialResult]) -> TrialFit:
+    """Fits one trial and scores it; its model is written when no trial of `history`, nor the train stage, beats it.
+
+    Raises:
+        InvalidSpec: the parameters do not go together.
+        MachineError: the library failed, or the tuning metric has no value (`no_value`).
+        Cancelled, LeaseLost: whatever `ctx.progress` raises.
+    """
+    data_task = matrix_of(ctx).task
+    minimize = lower_is_better(metric_of(ctx.spec.tuning.metric, data_task))
+    recorder = _Recorder(ctx, Pruning(ctx.spec, history, minimize=minimize))
+    deadline = soft_deadline(ctx, share=0.9, seconds=ctx.spec.tuning.trial_seconds)
+    try:
+        fit = fit_and_score(ctx, params, deadline=deadline, recorder=recorder)
+    except Pruned:
+        iteration, value = recorder.points[-1]
+        return TrialFit(value, {}, iteration, recorder.curve(), None, pruned=True)
+    if fit.value is None:
+        raise MachineError(f"The trial has no {fit.metric}: {fit.metrics[fit.metric].get('reason')}.", code="no_value")
+    model_path = None
+    if _is_best(ctx, fit.value, history, minimize=minimize):
+        model_path = ctx.workspace.scratch / "trial_model"
+        fit.fitted.save(model_path)
+    metrics = {name: entry["value"] for name, entry in fit.metrics.items() if entry["value"] is not None}
+    return TrialFit(fit.value, metrics, fit.fitted.iterations, fit.curve, model_path)
+
+
+def _is_best(ctx: Context, value: float, history: Sequence[TrialResult], *, minimize: bool) -> bool:
+    rivals = [trial.value for trial in history if trial.status == "complete" and trial.value is not None]
+    trained = ctx.outputs.get("train", {}).get("value")
+    if trained is not None:
+        rivals.append(float(trained))
+    # Equal counts as best: of equal trials the lowest number wins, and it may well end last.
+    return all(value <= rival if minimize else value >= rival for rival in rivals)
+
+
+__all__ = ["Fit", "TrialFit", "fit_and_score", "matrix_of", "run_trial", "soft_deadline"]
