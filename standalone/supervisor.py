@@ -2,18 +2,18 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from app.accounts.bootstrap import bootstrap
+from app.settings import Settings
 from standalone import services
 from standalone.children import ChildFailed, tail
 from standalone.engines import Engine, Engines
-from standalone.folder import free_port, lock, prepare, read_json, write_private
+from standalone.folder import free_port, is_free, lock, prepare, read_json, write_private
 from standalone.services import Service
 
 READY_SECONDS = 120.0
@@ -96,6 +96,7 @@ class Stack:
             ChildFailed: a process does not come up; all that were started are stopped.
         """
         self._lock = lock(self.folder)
+        self._choose_port()
         self.endpoint_file.unlink(missing_ok=True)
         began = time.monotonic()
         try:
@@ -103,6 +104,7 @@ class Stack:
             self.say(f"engines up after {time.monotonic() - began:.1f} s")
             self._migrate()
             self._start_services()
+            self.api_key = self._bootstrap()
             self._wait_ready()
         except BaseException:
             self.stop()
@@ -138,19 +140,16 @@ class Stack:
             self._lock.close()
             self._lock = None
 
-    def run_once(self, *argv: str, timeout: float = 60.0) -> str:
-        """The standard output of `python ARGV`, run in the service's environment.
+    def settings(self) -> Settings:
+        """The settings that the service's processes run with."""
+        return Settings(**{name.removeprefix("TRAINHOUSE_").lower(): value for name, value in self.variables.items()})
 
-        Raises:
-            ChildFailed: it ended with an error.
-        """
-        done = subprocess.run(  # noqa: S603  # our own modules
-            [sys.executable, *argv], env=services.environment(self.variables), capture_output=True, text=True,
-            timeout=timeout, check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise ChildFailed(f"{' '.join(argv)} failed\n{tail(done.stderr)}")
-        return done.stdout
+    def _choose_port(self) -> None:
+        if self.options.port == 0:
+            self.port = free_port(self.options.host)
+        elif not is_free(self.port, self.options.host):
+            self.stop()
+            raise ChildFailed(f"port {self.port} is taken; --port 0 picks a free one")
 
     def _start_engines(self) -> None:
         for engine in self.owned:
@@ -167,23 +166,22 @@ class Stack:
         child.stop()
         if not ended or code != 0:
             raise ChildFailed(f"the migrations failed; see {child.log}\n{tail(child.said())}")
-        self.api_key = self._bootstrap()
 
     def _bootstrap(self) -> str:
-        """The admin key: shown once by the database's first start, then kept in `admin.json`."""
+        """The admin key: shown once, at the database's first start, then kept in `admin.json`.
+
+        Empty where the database had keys before this folder knew it; its owner has one.
+        """
         path = self.folder / "admin.json"
         kept = str(read_json(path).get("api_key", ""))
         if kept:
             return kept
-        shown = self.run_once("-m", "app.accounts.bootstrap").split()
-        made = next((word for word in shown if word.startswith("th_")), "")
+        made = bootstrap(self.settings()) or ""
         if made:
             write_private(path, {"api_key": made})
         return made
 
     def _start_services(self) -> None:
-        if self.options.port == 0:
-            self.port = free_port(self.options.host)
         known = services.environment(self.variables)
         made = [services.api(self.folder, known, host=self.options.host, port=self.port)]
         made += [services.worker(number, self.folder, known) for number in range(1, self.options.workers + 1)]
