@@ -1,5 +1,6 @@
 """Every environment variable the service reads, as one frozen object."""
 
+import socket
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     scratch_dir: Path = Field(default=Path("/tmp/trainhouse"), description="worker-local cache of blobs")  # noqa: S108
     scratch_bytes: int = Field(default=8 * 1024**3, ge=1)
     worker_threads: int = Field(default=1, ge=1, description="upper bound of threads of one fit in this worker")
+    node: str = Field(default_factory=socket.gethostname, description="the machine's name in leases and trials")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, defer
 
 from app import events
@@ -13,7 +13,7 @@ from app.ids import new_id
 from app.moves import move_job
 from app.spec.data import DatabaseSource, DatasetSource, S3Source
 from app.spec.job import JobSpec
-from app.states import STAGES, TERMINAL_JOBS, JobStatus, StageStatus
+from app.states import STAGES, TERMINAL_JOBS, JobStatus, StageStatus, TrialStatus
 from app.tables import Artifact, Connection, Dataset, Event, Job, JobLog, JobStage, Review, Trial
 
 CONNECTION_KINDS = {"s3": ("s3",), "database": ("postgres",)}
@@ -214,12 +214,17 @@ def end_cancelled(session: Session, job: Job) -> None:
 
 
 def skip_open_stages(session: Session, job_id: str) -> None:
-    """Marks the stages that will never run as skipped."""
+    """Marks the stages that will never run as skipped, and the trials that will never end as lost."""
     open_stages = select(JobStage).where(
         JobStage.job_id == job_id, JobStage.status.in_([StageStatus.PENDING, StageStatus.RUNNING])
     )
     for row in session.scalars(open_stages):
         row.status = StageStatus.SKIPPED
+    session.execute(
+        update(Trial)
+        .where(Trial.job_id == job_id, Trial.status.in_([TrialStatus.QUEUED, TrialStatus.RUNNING]))
+        .values(status=TrialStatus.LOST, reason="the job ended first", lease_until=None, finished_at=func.now())
+    )
 
 
 def retry(session: Session, job: Job, *, by: str) -> None:

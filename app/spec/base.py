@@ -56,6 +56,9 @@ def violations_of(errors: list[Any], prefix: str = "") -> list[Violation]:
     """Pydantic's error list as violations, with a JSON pointer for each."""
     found = []
     for error in errors:
-        pointer = prefix + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in error["loc"])
+        steps = list(error["loc"])
+        if steps[:2] == ["data", "sources"]:
+            del steps[3:4]  # it names the kind of source, which is no step of the caller's document
+        pointer = prefix + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
         found.append(Violation(pointer=pointer, code=error["type"], message=error["msg"]))
     return found

@@ -6,7 +6,7 @@ from typing import Any
 import rfc8785
 from pydantic import Field, ValidationError, model_validator
 
-from app.errors import InvalidSpec, Violation
+from app.errors import InvalidSpec
 from app.spec.base import Label, Part, Slug, violations_of
 from app.spec.data import Data, Split, Task, Transform, Validation
 from app.spec.decision import (
@@ -106,13 +106,5 @@ def parse_spec(document: Any) -> JobSpec:
         found = violations_of(error.errors(include_url=False, include_input=False, include_context=False))
         raise InvalidSpec(
             f"The job spec has {len(found)} fault{'s' if len(found) != 1 else ''}.",
-            violations=[_without_union_tags(violation) for violation in found],
+            violations=found,
         ) from None
-
-
-def _without_union_tags(violation: Violation) -> Violation:
-    """A pointer into the caller's document: the steps that only name a union's member are taken out."""
-    steps = violation.pointer.split("/")
-    if len(steps) > 4 and steps[1:3] == ["data", "sources"]:
-        del steps[4]
-    return Violation("/".join(steps), violation.code, violation.message, violation.hint)

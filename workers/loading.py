@@ -1,0 +1,105 @@
+"""From rows to a Context: what a stage or a trial of a claimed job may see."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from app.db import transaction
+from app.errors import SourceRefused
+from app.secrets import Vault
+from app.spec.data import DatasetSource
+from app.spec.job import JobSpec
+from app.states import StageStatus
+from app.tables import Alias, Artifact, Connection, Dataset, Job, JobStage, ModelVersion, Trial
+from workers.context import Blob, Champion, ConnectionRef, DatasetRef, TrialResult
+
+CHAMPION = "champion"
+
+
+@dataclass
+class Loaded:
+    """What the rows say of a job when its work begins; `outputs` and `artifacts` grow as stages end."""
+
+    spec: JobSpec
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    artifacts: dict[str, Blob] = field(default_factory=dict)
+    datasets: dict[str, DatasetRef] = field(default_factory=dict)
+    connections: dict[str, ConnectionRef] = field(default_factory=dict)
+    champion: Champion | None = None
+    trials: tuple[TrialResult, ...] = ()
+    next_stage: str | None = None
+
+
+def load(engine: Engine, vault: Vault, job_id: str) -> Loaded:
+    """What the rows say of the job."""
+    with transaction(engine) as session:
+        job = session.get_one(Job, job_id)
+        loaded = Loaded(spec=JobSpec.model_validate(job.spec), artifacts=artifacts_of(session, job_id))
+        for stage in session.scalars(select(JobStage).where(JobStage.job_id == job_id).order_by(JobStage.position)):
+            if stage.output is not None:
+                loaded.outputs[stage.name] = stage.output
+            if loaded.next_stage is None and stage.status not in {StageStatus.SUCCEEDED, StageStatus.SKIPPED}:
+                loaded.next_stage = stage.name
+        _load_sources(session, vault, job.project_id, loaded)
+        loaded.champion = _champion(session, job)
+        if job.search and job.search["ended"]:
+            rows = session.scalars(select(Trial).where(Trial.job_id == job_id).order_by(Trial.number))
+            loaded.trials = tuple(results(rows))
+        return loaded
+
+
+def artifacts_of(session: Session, job_id: str) -> dict[str, Blob]:
+    """The job's artifacts by name."""
+    rows = session.scalars(select(Artifact).where(Artifact.job_id == job_id))
+    return {row.name: Blob(row.digest, row.size_bytes, row.media_type) for row in rows}
+
+
+def results(rows: Iterable[Trial]) -> list[TrialResult]:
+    """Trial rows as the learning code sees them."""
+    return [
+        TrialResult(
+            row.number, row.status, row.params, row.value, row.iterations, row.metrics, row.duration_seconds,
+            tuple((int(step), float(value)) for step, value in row.curve or ()),
+            Blob(row.model_digest, row.model_bytes or 0) if row.model_digest else None,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _load_sources(session: Session, vault: Vault, project_id: str, loaded: Loaded) -> None:
+    for source in loaded.spec.data.sources.values():
+        if isinstance(source, DatasetSource):
+            dataset = session.get_one(Dataset, source.dataset_id)
+            blob = Blob(dataset.digest or "", dataset.size_bytes or 0)
+            loaded.datasets[dataset.id] = DatasetRef(dataset.id, blob, dataset.format, dataset.filename)
+            continue
+        row = session.scalar(
+            select(Connection).where(Connection.project_id == project_id, Connection.name == source.connection)
+        )
+        if row is None:
+            raise SourceRefused(
+                f"The connection {source.connection} was removed after the job was accepted.", code="unknown_connection",
+                hint="Make it again with POST /v1/connections, then retry the job.",
+            )  # fmt: skip
+        secret = vault.unseal_mapping(row.sealed_secret)
+        loaded.connections[row.name] = ConnectionRef(row.name, row.kind, row.config, secret)
+
+
+def _champion(session: Session, job: Job) -> Champion | None:
+    version = session.scalar(
+        select(ModelVersion)
+        .join(
+            Alias,
+            (Alias.project_id == ModelVersion.project_id)
+            & (Alias.model == ModelVersion.model)
+            & (Alias.version == ModelVersion.version),
+        )
+        .where(Alias.project_id == job.project_id, Alias.model == job.model, Alias.alias == CHAMPION)
+    )
+    if version is None:
+        return None
+    artifacts = artifacts_of(session, version.job_id)
+    return Champion(version.model, version.version, version.job_id, artifacts, version.metrics)

@@ -1,0 +1,51 @@
+"""Celery's entry point: an app that carries bells and nothing else."""
+
+from celery import Celery
+from celery.signals import worker_process_init
+
+from app.settings import Settings
+from app.settings import settings as read_settings
+from app.telemetry import configure_logs
+
+DAY_SECONDS = 86_400
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Celery over Redis with early acknowledgement: Postgres alone remembers what is to be done.
+
+    Raises:
+        RuntimeError: no Redis is named in the settings.
+    """
+    if settings.redis_url is None:
+        raise RuntimeError("TRAINHOUSE_REDIS_URL is needed by workers and dispatchers")
+    celery = Celery("trainhouse", broker=settings.redis_url.get_secret_value(), include=["workers.tasks"])
+    celery.conf.update(
+        result_backend=None, task_ignore_result=True, task_serializer="json", accept_content=["json"],
+        task_acks_late=False, task_reject_on_worker_lost=False, task_default_queue="pipeline",
+        task_create_missing_queues=True, worker_disable_prefetch=True, worker_prefetch_multiplier=1,
+        broker_connection_retry=True, broker_connection_retry_on_startup=True, broker_connection_max_retries=None,
+        broker_connection_timeout=4, broker_pool_limit=5, broker_pool_acquire_timeout=5,
+        broker_transport_options={
+            "visibility_timeout": 120, "unacked_restore_interval": 2, "unacked_restore_throttle": 1,
+            "socket_timeout": 10, "socket_connect_timeout": 3, "socket_keepalive": True, "health_check_interval": 15,
+            "global_keyprefix": "trainhouse:", "client_name": "trainhouse",
+        },
+        task_publish_retry=False, worker_pool_start_method="spawn", worker_proc_alive_timeout=60,
+        worker_max_tasks_per_child=500, worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_enable_remote_control=False, worker_send_task_events=False, worker_hijack_root_logger=False,
+        task_time_limit=8 * DAY_SECONDS, worker_redirect_stdouts=False,
+    )  # fmt: skip
+    return celery
+
+
+celery = make_celery(read_settings())
+configure_logs(read_settings())
+
+
+@worker_process_init.connect
+def warm_up(**_signal: object) -> None:
+    """Imports the learning libraries in the fresh child, before its first task asks for them."""
+    import workers.pipeline  # noqa: PLC0415  # only children learn; the parent stays small and starts fast
+    import workers.trial  # noqa: F401, PLC0415
+
+    assert workers.pipeline.STAGES

@@ -1,0 +1,208 @@
+"""STAGES in order; a job's work is claim, then stage after stage: work, settle, until it waits or ends."""
+
+import random
+import time
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import structlog
+
+from app.errors import (
+    CallerError,
+    Cancelled,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    LeaseLost,
+    MachineError,
+    OutOfMemory,
+    Poisoned,
+    TrainhouseError,
+    Unavailable,
+)
+from app.states import STAGES as STAGE_NAMES
+from workers import clerk
+from workers.clerk import Claim, Settlement
+from workers.context import Blob, Context, Outcome, Refused
+from workers.lease import Keeper
+from workers.loading import Loaded, load
+from workers.room import Room
+from workers.stages import deploy, evaluate, gate, ingest, register, split, train, transform, tune, validate
+from workers.workspace import JobWorkspace
+
+log = structlog.get_logger()
+
+STAGES: dict[str, ModuleType] = {
+    "ingest": ingest, "validate": validate, "split": split, "transform": transform, "train": train, "tune": tune,
+    "evaluate": evaluate, "gate": gate, "register": register, "deploy": deploy,
+}  # fmt: skip
+
+OUTAGE_PAUSE_SECONDS = 2.0
+BREAKAGE_PAUSE_SECONDS = 1.0
+
+
+@dataclass
+class Work:
+    """A claimed job in this process."""
+
+    room: Room
+    claim: Claim
+    loaded: Loaded
+    keeper: Keeper
+    deadline: float
+    lines: list[str] = field(default_factory=list)
+
+
+def run_job(room: Room, job_id: str) -> None:
+    """Takes the job if it can be taken, and carries it as far as it goes. Raises nothing."""
+    try:
+        claim = clerk.claim(room.engine, job_id, owner=room.owner, lease_seconds=room.settings.lease_seconds)
+    except DatabaseUnavailable:
+        log.warning("claim_without_database", job_id=job_id)
+        return
+    if claim is None:
+        return
+    bound = log.bind(job_id=job_id, fence=claim.fence)
+    try:
+        _carry(room, claim)
+    except LeaseLost:
+        bound.warning("lease_lost")
+    except DatabaseUnavailable:
+        bound.warning("settled_nothing", hint="the lease will run out and the job be taken again")
+
+
+def _carry(room: Room, claim: Claim) -> None:
+    limit = claim.spec["resources"]["max_seconds"]
+    deadline = room.job_deadline(started_at_epoch=claim.started_at.timestamp(), limit_seconds=limit)
+    lease = room.settings.lease_seconds
+
+    def last_words(word: Exception) -> None:
+        _stopped(room, claim, word, stage=None)
+
+    keeper = Keeper(
+        lambda progress: clerk.renew(room.engine, claim, lease_seconds=lease, progress=progress),
+        lease_seconds=lease, deadline=deadline, last_words=last_words,
+    )  # fmt: skip
+    with keeper:
+        stage: str | None = None
+        work: Work | None = None
+        try:
+            _refuse_poison(room, claim)
+            work = Work(room, claim, load(room.engine, room.vault, claim.job_id), keeper, deadline)
+            stage = work.loaded.next_stage
+            if stage is not None:
+                patiently(keeper, lambda: clerk.begin_stage(room.engine, claim, stage or ""))
+            while stage is not None:
+                stage = _one_stage(work, stage)
+        except (LeaseLost, DatabaseUnavailable):
+            raise
+        except BaseException as error:
+            if not isinstance(error, Exception | SystemExit):
+                raise
+            _stopped(room, claim, _named(error), stage=work.loaded.next_stage if work else None)
+
+
+def _refuse_poison(room: Room, claim: Claim) -> None:
+    if claim.strikes > room.settings.max_strikes:
+        raise Poisoned(
+            f"The job ended its worker {room.settings.max_strikes} times in a row without finishing a stage.",
+            hint="Its last stage and its log say where; smaller data or fewer threads may help.",
+        )
+
+
+def _one_stage(work: Work, stage: str) -> str | None:
+    """Runs and settles one stage; returns the next one's name, or None where the job pauses or ends."""
+    workspace = JobWorkspace(
+        work.room.store, work.room.cache, project_id=work.claim.project_id, known=work.loaded.artifacts
+    )
+    work.loaded.next_stage = stage
+    began = time.monotonic()
+    try:
+        outcome: Outcome = STAGES[stage].run(context_for(work, workspace, stage=stage))
+        work.keeper.check()
+    finally:
+        workspace.close()
+    settlement = Settlement(stage, outcome, time.monotonic() - began, dict(workspace.made), work.lines[:])
+    work.lines.clear()
+    following: str | None = patiently(
+        work.keeper,
+        lambda: clerk.settle(work.room.engine, work.claim, settlement, public_url=work.room.settings.public_url),
+    )
+    _remember(work.loaded, stage, outcome, workspace.made)
+    return following
+
+
+def _remember(loaded: Loaded, stage: str, outcome: Outcome, made: dict[str, Blob]) -> None:
+    loaded.artifacts.update(made)
+    done = outcome.done if isinstance(outcome, Refused) else outcome
+    loaded.outputs[stage] = dict(getattr(done, "output", {}))
+
+
+def context_for(work: Work, workspace: JobWorkspace, *, stage: str) -> Context:
+    """What `stage` may see."""
+    loaded, position = work.loaded, STAGE_NAMES.index(stage)
+    began = time.monotonic()
+
+    def progress(done: float, total: float) -> None:
+        work.keeper.check()
+        share = min(1.0, done / total) if total > 0 else 0.0
+        elapsed = time.monotonic() - began
+        eta = round(elapsed / share - elapsed, 1) if share > 0.05 else None  # noqa: PLR2004  # too early to guess
+        fraction = round((position + share) / len(STAGE_NAMES), 4)
+        work.keeper.show({"done": done, "total": total, "fraction": fraction, "eta_seconds": eta})
+
+    return Context(
+        job_id=work.claim.job_id, spec=loaded.spec, workspace=workspace, seed=loaded.spec.reproducibility.seed,
+        threads=min(loaded.spec.resources.threads, work.room.settings.worker_threads), outputs=loaded.outputs,
+        datasets=loaded.datasets, connections=loaded.connections, champion=loaded.champion, trials=loaded.trials,
+        deadline=work.deadline, progress=progress, log=work.lines.append,
+    )  # fmt: skip
+
+
+def _named(error: BaseException) -> Exception:
+    """Any exception as one that has a name on the page of errors."""
+    if isinstance(error, TrainhouseError | Cancelled):
+        return error
+    if isinstance(error, MemoryError | RecursionError):
+        return OutOfMemory(hint="Ask for fewer rows or columns, or give the worker more memory.")
+    log.exception("stage_broke", exc_info=error)
+    return MachineError(f"The work broke with {type(error).__name__}; the worker's log has the trace.")
+
+
+def _stopped(room: Room, claim: Claim, word: Exception, *, stage: str | None) -> None:
+    """Records why the work stopped: ended, put back uncharged, or put back at the attempt's cost."""
+    lines = [f"{type(word).__name__}: {getattr(word, 'detail', '')}"]
+    match word:
+        case Cancelled():
+            clerk.end_cancelled(room.engine, claim)
+        case CallerError() | DeadlineExceeded() | Poisoned():
+            clerk.fail(room.engine, claim, word, stage=stage)
+        case Unavailable():
+            pause = OUTAGE_PAUSE_SECONDS * random.uniform(1.0, 2.0)  # noqa: S311  # spreads retries, guards nothing
+            clerk.put_back(room.engine, claim, f"{word.detail} Trying again.", after_seconds=pause, charged=False)
+        case TrainhouseError() if claim.strikes >= room.settings.max_strikes:
+            clerk.fail(room.engine, claim, word, stage=stage, lines=lines)
+        case TrainhouseError():
+            clerk.put_back(
+                room.engine, claim, f"{word.detail} Trying again.", after_seconds=BREAKAGE_PAUSE_SECONDS, charged=True
+            )
+        case _:
+            raise word
+
+
+def patiently(keeper: Keeper, call: Any) -> Any:
+    """What `call` returns, tried again while the database is away and the lease stands.
+
+    Raises:
+        LeaseLost: the lease ran out first.
+    """
+    pause = 0.1
+    while True:
+        keeper.check()
+        try:
+            return call()
+        except DatabaseUnavailable:
+            if keeper.good_for() < pause:
+                raise LeaseLost from None
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads retries, guards nothing
+            pause = min(pause * 2, 2.0)

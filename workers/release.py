@@ -1,0 +1,16 @@
+"""Frees the leases that this node's workers held: run where it is known that none of them lives."""
+
+from app.db import make_engine
+from app.settings import settings
+from workers.clerk import release_node
+
+
+def main() -> None:
+    """Frees them and says how many there were."""
+    known = settings()
+    freed = release_node(make_engine(known, application="release", pooled=False), known.node)
+    print(f"released {freed} jobs of {known.node}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What one worker process holds for all its tasks: settings, database, store, cache, vault."""
+
+import os
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from secrets import token_hex
+
+from sqlalchemy import Engine
+
+from app.db import make_engine
+from app.secrets import Vault
+from app.settings import Settings
+from app.settings import settings as read_settings
+from app.storage import S3Store
+from workers.workspace import BlobCache
+
+
+@dataclass(frozen=True)
+class Room:
+    """One process's means. `owner` names it in leases: the node, the process, and a word that is never used twice."""
+
+    settings: Settings
+    engine: Engine
+    store: S3Store
+    cache: BlobCache
+    vault: Vault
+    owner: str
+
+    @property
+    def worker(self) -> str:
+        """The name shown with trials: the node and the process."""
+        return ":".join(self.owner.split(":")[:2])
+
+    def job_deadline(self, *, started_at_epoch: float, limit_seconds: float) -> float:
+        """The reading of `time.monotonic()` at which a job that started then has used up its seconds."""
+        return time.monotonic() + limit_seconds - (time.time() - started_at_epoch)
+
+
+@lru_cache
+def room() -> Room:
+    """This process's room, made at its first task."""
+    known = read_settings()
+    return Room(
+        settings=known, engine=make_engine(known, application="worker", pool_size=3), store=S3Store(known),
+        cache=BlobCache(known.scratch_dir / "blobs", limit_bytes=known.scratch_bytes),
+        vault=Vault(known.secret_keys.get_secret_value()), owner=f"{known.node}:{os.getpid()}:{token_hex(4)}",
+    )  # fmt: skip
