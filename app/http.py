@@ -4,7 +4,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -58,7 +58,7 @@ class StrictRequest(Request):
 class StrictRoute(APIRoute):
     """A route that reads its body through StrictRequest."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See APIRoute."""
         handle = super().get_route_handler()
 
@@ -152,28 +152,49 @@ def authenticate(session: Session, vault: Vault, headers: Sequence[str]) -> Call
     return Caller(row.project_id, row.id, frozenset(row.scopes))
 
 
+def admit(session: Session, vault: Vault, request: Request, *, scope: Scope) -> Caller:
+    """The caller of `request`, who must have `scope`; `admin` includes all.
+
+    Raises:
+        Unauthenticated
+        Forbidden
+    """
+    found = authenticate(session, vault, request.headers.getlist("authorization"))
+    if scope not in found.scopes and "admin" not in found.scopes:
+        raise Forbidden(f"This key does not have the scope {scope!r}.", hint="Use a key that has it.")
+    return found
+
+
+Shown = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+
+
 @cache
 def caller_with(scope: Scope) -> Any:
-    """A dependency that gives the caller and refuses one whose key lacks `scope`; `admin` includes all."""
+    """A dependency that gives the caller, known within the request's one transaction."""
 
-    def caller(
-        request: Request,
-        session: SessionDep,
-        vault: VaultDep,
-        _shown: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
-    ) -> Caller:
-        found = authenticate(session, vault, request.headers.getlist("authorization"))
-        if scope not in found.scopes and "admin" not in found.scopes:
-            raise Forbidden(f"This key does not have the scope {scope!r}.", hint="Use a key that has it.")
-        return found
+    def caller(request: Request, session: SessionDep, vault: VaultDep, _shown: Shown) -> Caller:
+        return admit(session, vault, request, scope=scope)
 
     return Depends(caller, scope="function")
+
+
+@cache
+def caller_before(scope: Scope) -> Any:
+    """A dependency that gives the caller in a transaction of its own, for an operation that waits or streams."""
+
+    def caller(request: Request, vault: VaultDep, _shown: Shown) -> Caller:
+        with transaction(request.app.state.engine) as session:
+            return admit(session, vault, request, scope=scope)
+
+    return Depends(caller)
 
 
 Reader = Annotated[Caller, caller_with("read")]
 Trainer = Annotated[Caller, caller_with("train")]
 Reviewer = Annotated[Caller, caller_with("review")]
 Admin = Annotated[Caller, caller_with("admin")]
+EarlyReader = Annotated[Caller, caller_before("read")]
+EarlyTrainer = Annotated[Caller, caller_before("train")]
 
 
 @dataclass(frozen=True)
@@ -182,6 +203,32 @@ class Page:
 
     limit: int
     after: list[str | int] | None
+
+    @property
+    def after_text(self) -> str | None:
+        """The last key of the page before, for a list whose key is one text.
+
+        Raises:
+            InvalidRequest: the cursor belongs to another list.
+        """
+        if self.after is None:
+            return None
+        if len(self.after) != 1 or not isinstance(self.after[0], str):
+            raise InvalidRequest("That cursor is not one of this list's.", code="invalid_cursor")
+        return self.after[0]
+
+    @property
+    def after_number(self) -> int | None:
+        """The last key of the page before, for a list whose key is one number.
+
+        Raises:
+            InvalidRequest: the cursor belongs to another list.
+        """
+        if self.after is None:
+            return None
+        if len(self.after) != 1 or not isinstance(self.after[0], int):
+            raise InvalidRequest("That cursor is not one of this list's.", code="invalid_cursor")
+        return self.after[0]
 
 
 def page(
@@ -221,13 +268,12 @@ def listing(items: Sequence[BaseModel], *, limit: int, key: Callable[[Any], Sequ
     return {"items": shown, "next_cursor": cursor_after(*key(shown[-1])) if more else None}
 
 
-class Replay(Exception):  # noqa: N818  # not an error: the first answer, sent again
+class Replay(Exception):  # not an error: the first answer, sent again
     """The first answer to this Idempotency-Key."""
 
-    def __init__(self, row: IdempotencyKey) -> None:
-        self.response = Response(
-            row.body, status_code=row.status or 200, headers={**(row.headers or {}), "Idempotency-Replayed": "true"}
-        )
+    def __init__(self, row: IdempotencyKey, body: str) -> None:
+        headers = {**(row.headers or {}), "Idempotency-Replayed": "true"}
+        self.response = Response(body, status_code=row.status or 200, headers=headers)
 
 
 class Once:
@@ -235,6 +281,7 @@ class Once:
 
     def __init__(self, request: Request, session: Session, caller: Caller) -> None:
         self._request, self._session, self._caller = request, session, caller
+        self._vault = the_vault(request)
         self._key = _idempotency_key(request)
 
     def begin(self, payload: bytes | str) -> None:
@@ -264,10 +311,12 @@ class Once:
         first = self._session.get_one(IdempotencyKey, (self._caller.project_id, self._key))
         if first.request_digest != digest:
             raise IdempotencyKeyReused(hint="Use a fresh key for a new request; send the same body to repeat one.")
-        raise Replay(first)
+        raise Replay(first, self._vault.unseal(first.body) if first.body else "")
 
-    def answer(self, status: int, body: BaseModel | Mapping[str, Any], *, headers: Mapping[str, str] | None = None) -> Response:
-        """The response, remembered under the key where there is one."""
+    def answer(
+        self, status: int, body: BaseModel | Mapping[str, Any], *, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """The response, remembered under the key where there is one; sealed, as it may show a secret for the only time."""
         document = body.model_dump(mode="json") if isinstance(body, BaseModel) else body
         raw = json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
         kept = {"content-type": "application/json", **(headers or {})}
@@ -275,7 +324,7 @@ class Once:
             self._session.execute(
                 update(IdempotencyKey)
                 .where(IdempotencyKey.project_id == self._caller.project_id, IdempotencyKey.key == self._key)
-                .values(status=status, headers=kept, body=raw)
+                .values(status=status, headers=kept, body=self._vault.seal(raw.decode()))
             )
         return Response(raw, status_code=status, headers=kept)
 
@@ -286,7 +335,9 @@ def _idempotency_key(request: Request) -> str | None:
         return None
     key = given[0].strip().strip('"')
     if len(given) > 1 or not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
-        raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters.", code="invalid_idempotency_key")
+        raise InvalidRequest(
+            "Idempotency-Key must be 1 to 255 printable ASCII characters.", code="invalid_idempotency_key"
+        )
     return key
 
 

@@ -5,36 +5,61 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import Response
+from starlette.types import ASGIApp
 
-from app import problems
+from app import health, problems
+from app.accounts.router import router as accounts_router
+from app.datasets.router import ENVELOPE_BYTES, uploads
+from app.datasets.router import router as datasets_router
 from app.db import make_engine
+from app.edge import Edge
 from app.http import MAX_JSON_BYTES, Replay, refuse_unknown_parameters
+from app.jobs.router import router as jobs_router
 from app.secrets import Vault
 from app.settings import Settings
 from app.settings import settings as read_settings
 from app.storage import S3Store
+from app.streams import Hub
+from app.telemetry import configure_logs
+
+ROUTERS = (health.router, accounts_router, datasets_router, jobs_router)
+
+
+class Api(FastAPI):
+    """FastAPI inside the edge, so that even its own error answers carry the edge's headers."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """See Starlette."""
+        return Edge(super().build_middleware_stack(), allowed_hosts=self.state.settings.allowed_hosts)
 
 
 def build(settings: Settings | None = None) -> FastAPI:
     """The API as an ASGI app, ready for uvicorn's `--factory`."""
     known = settings or read_settings()
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        app.state.engine.dispose()
-
-    app = FastAPI(
-        title="Trainhouse", version="0.1.0", openapi_url="/openapi.json", docs_url=None, redoc_url=None, lifespan=lifespan,
-        dependencies=[Depends(refuse_unknown_parameters)],
+    configure_logs(known)
+    app = Api(
+        title="Trainhouse", version="0.1.0", openapi_url="/openapi.json", docs_url=None, redoc_url=None,
+        lifespan=_lifespan, dependencies=[Depends(refuse_unknown_parameters)], redirect_slashes=False,
     )  # fmt: skip
     app.state.settings = known
     app.state.engine = make_engine(known, application="api", pool_size=20)
     app.state.vault = Vault(known.secret_keys.get_secret_value())
     app.state.store = S3Store(known)
+    app.state.hub = Hub(known)
     problems.install(app)
     app.add_exception_handler(Replay, _replay)
+    for router in ROUTERS:
+        app.include_router(router, max_body_size=MAX_JSON_BYTES)
+    app.include_router(uploads, max_body_size=known.max_upload_bytes + ENVELOPE_BYTES)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    await app.state.hub.start()
+    yield
+    await app.state.hub.stop()
+    app.state.engine.dispose()
 
 
 async def _replay(_request: Request, replay: Exception) -> Response:

@@ -1,0 +1,1 @@
+"""Projects and the API keys that speak for them."""

@@ -1,0 +1,181 @@
+"""Data sets over HTTP: files are streamed in, their digest is taken on the way, and rows are made last."""
+
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
+from starlette.datastructures import FormData, UploadFile
+
+from app.datasets import service
+from app.datasets.schemas import Datasets, DatasetShown, Presigned, PresignRequest
+from app.db import transaction
+from app.errors import Conflict, InvalidRequest, TrainhouseError, Violation
+from app.http import (
+    MAX_JSON_BYTES,
+    Caller,
+    EarlyReader,
+    EarlyTrainer,
+    Once,
+    PageDep,
+    Reader,
+    SessionDep,
+    SettingsDep,
+    StoreDep,
+    StrictRoute,
+    Trainer,
+    TrainOnce,
+    listing,
+)
+from app.settings import Settings
+from app.storage import S3Store
+
+ENVELOPE_BYTES = 64 * 1024
+PRESIGNED_SECONDS = 3600
+UPLOAD_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {"type": "string", "contentMediaType": "application/octet-stream"},
+                    "name": {"type": "string", "minLength": 1, "maxLength": 255},
+                },
+                "additionalProperties": False,
+            }
+        }
+    },
+}
+
+router = APIRouter(prefix="/v1/datasets", route_class=StrictRoute, tags=["datasets"], max_body_size=MAX_JSON_BYTES)
+uploads = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+"""Apart, because its bodies may be large."""
+
+
+@uploads.post(
+    "", status_code=201, operation_id="upload_dataset", response_model=DatasetShown,
+    openapi_extra={"requestBody": UPLOAD_BODY},
+)  # fmt: skip
+async def upload_dataset(request: Request, caller: EarlyTrainer, store: StoreDep, settings: SettingsDep) -> Response:
+    """Takes a file: csv, csv.gz, parquet, json, jsonl (ndjson) or arrow (feather), as its name's ending says."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise InvalidRequest(
+            "The body must be multipart/form-data with a part `file`.", code="not_multipart",
+            hint="curl -F file=@flights.csv …",
+        )  # fmt: skip
+    async with request.form(max_files=1, max_fields=1, max_part_size=1_024) as form:
+        file, name = _parts(form)
+        return await run_in_threadpool(
+            _keep,
+            request,
+            caller,
+            store=store,
+            settings=settings,
+            file=file.file,
+            described=service.describe(file.filename, name),
+        )
+
+
+def _parts(form: FormData) -> tuple[UploadFile, str | None]:
+    file, name = form.get("file"), form.get("name")
+    unknown = sorted(set(form) - {"file", "name"})
+    faults = [Violation(f"/{part[:64]}", "extra_forbidden", "no such part is known here") for part in unknown]
+    if not isinstance(file, UploadFile):
+        faults.append(Violation("/file", "missing", "a part `file` with a file name is needed"))
+    if name is not None and not isinstance(name, str):
+        faults.append(Violation("/name", "string_type", "must be text"))
+    if faults or not isinstance(file, UploadFile) or isinstance(name, UploadFile):
+        raise InvalidRequest("The form is not valid.", violations=faults)
+    return file, name
+
+
+def _keep(
+    request: Request,
+    caller: Caller,
+    *,
+    store: S3Store,
+    settings: Settings,
+    file: IO[bytes],
+    described: service.Described,
+) -> Response:
+    with tempfile.TemporaryDirectory(prefix="trainhouse-upload-") as folder:
+        local = Path(folder, "file")
+        digest, size = service.copy_file(file, local, limit=settings.max_upload_bytes)
+        store.put(caller.project_id, local, digest=digest)
+    with transaction(request.app.state.engine) as session:
+        once = Once(request, session, caller)
+        once.begin(f"{digest}\n{described.filename}\n{described.name}")
+        dataset = service.add(session, caller.project_id, described, digest=digest, size_bytes=size)
+        return once.answer(
+            201, DatasetShown.model_validate(dataset), headers={"Location": f"/v1/datasets/{dataset.id}"}
+        )
+
+
+@router.post("/presign", status_code=201, operation_id="presign_dataset", response_model=Presigned)
+def presign_dataset(
+    wanted: PresignRequest, caller: Trainer, session: SessionDep, store: StoreDep, once: TrainOnce
+) -> Response:
+    """Gives a URL to which a large file can be PUT without passing through this service."""
+    described = service.describe(wanted.filename, wanted.name)
+    dataset = service.expect(session, caller.project_id, described)
+    expires_at = datetime.now(UTC) + timedelta(seconds=PRESIGNED_SECONDS)
+    url = store.presign_put(str(dataset.upload_key), seconds=PRESIGNED_SECONDS)
+    made = Presigned(dataset_id=dataset.id, url=url, expires_at=expires_at)
+    return once.answer(201, made, headers={"Location": f"/v1/datasets/{dataset.id}"})
+
+
+@router.post("/{dataset_id}/complete", operation_id="complete_dataset")
+def complete_dataset(
+    dataset_id: str, request: Request, caller: EarlyTrainer, store: StoreDep, settings: SettingsDep
+) -> DatasetShown:
+    """Says that the file was PUT; its digest is taken now. Calling again changes nothing."""
+    engine = request.app.state.engine
+    with transaction(engine) as session:
+        dataset = service.find(session, caller.project_id, dataset_id)
+    if dataset.status == "ready":
+        return DatasetShown.model_validate(dataset)
+    key = str(dataset.upload_key)
+    size = store.size_of_key(key)
+    if size is None:
+        raise Conflict(
+            "No file was PUT to this data set's URL yet.", code="not_uploaded", hint="PUT it, then call again."
+        )
+    try:
+        service.check_size(size, limit=settings.max_upload_bytes)
+    except TrainhouseError:
+        store.discard(key)
+        raise
+    digest, size = store.adopt(caller.project_id, key)
+    with transaction(engine) as session:
+        return DatasetShown.model_validate(
+            service.arrived(session, caller.project_id, dataset_id, digest=digest, size_bytes=size)
+        )
+
+
+@router.get("", operation_id="list_datasets", response_model=Datasets)
+def list_datasets(caller: Reader, session: SessionDep, page: PageDep) -> dict[str, Any]:
+    """The project's data sets, the newest first."""
+    found = service.datasets(session, caller.project_id, after=page.after_text, limit=page.limit + 1)
+    return listing([DatasetShown.model_validate(row) for row in found], limit=page.limit, key=lambda row: [row.id])
+
+
+@router.get("/{dataset_id}", operation_id="get_dataset")
+def get_dataset(dataset_id: str, caller: Reader, session: SessionDep) -> DatasetShown:
+    """One data set."""
+    return DatasetShown.model_validate(service.find(session, caller.project_id, dataset_id))
+
+
+@router.get("/{dataset_id}/profile", operation_id="get_dataset_profile", response_class=Response)
+def get_dataset_profile(dataset_id: str, request: Request, caller: EarlyReader, store: StoreDep) -> Response:
+    """What the latest job that read this data set found in it: types, nulls, ranges, drift bins."""
+    with transaction(request.app.state.engine) as session:
+        digest = service.profile_digest(session, caller.project_id, dataset_id)
+    with tempfile.TemporaryDirectory(prefix="trainhouse-profile-") as folder:
+        local = Path(folder, "profile.json")
+        store.get(caller.project_id, digest, local)
+        return Response(local.read_bytes(), media_type="application/json", headers={"ETag": f'"{digest}"'})
