@@ -1,11 +1,13 @@
 """The one table from error to problem document (RFC 9457), and the handlers that apply it."""
 
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
@@ -38,6 +40,35 @@ STATUS: dict[type[TrainhouseError], int] = {
 }
 MALFORMED = frozenset({"json_invalid", "not_utf8", "number_not_finite", "number_too_large", "duplicate_key"})
 MEDIA_TYPE = "application/problem+json"
+
+
+class Fault(BaseModel):
+    """One fault in a request."""
+
+    pointer: str = Field(description="where: a JSON pointer into the body, or /query/… or /path/…")
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Problem(BaseModel):
+    """What went wrong, whose turn it is, and what to do next (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int = Field(ge=400, le=599)
+    detail: str
+    code: str = Field(description="stable; switch on this", examples=["not_found"])
+    request_id: str | None
+    retryable: bool = Field(description="whether the same call may succeed later")
+    hint: str = ""
+    errors: list[Fault] = []
+
+
+def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses of an operation that may answer these problem statuses."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def status_of(error: TrainhouseError) -> int:

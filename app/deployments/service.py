@@ -2,20 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import events
 from app.aliases import lock_model, move_target, require_version
+from app.deployments.schemas import Reported, Target
 from app.errors import Conflict, NotFound
 from app.ids import derived_id, new_id
 from app.states import DEPLOYMENT_MOVES, DeploymentState
 from app.tables import AliasMove, Deployment
 
-Target = Literal["staging", "production"]
-Reported = Literal["accepted", "serving", "failed"]
 UNDER_WAY = (DeploymentState.REQUESTED, DeploymentState.ACCEPTED)
 ACKNOWLEDGED = frozenset({DeploymentState.ACCEPTED, DeploymentState.SERVING})
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -11,10 +11,10 @@ from app import events
 from app.errors import Conflict, NotFound
 from app.ids import new_id
 from app.moves import move_job
+from app.reviews.schemas import Decision
 from app.states import JobStatus, StageStatus
 from app.tables import Job, JobStage, Review
 
-Decision = Literal["approve", "reject"]
 STATUS_AFTER: dict[Decision, str] = {"approve": "approved", "reject": "rejected"}
 
 

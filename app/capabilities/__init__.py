@@ -1,0 +1,1 @@
+"""What a job spec may name: algorithms and metrics."""

@@ -1,0 +1,82 @@
+"""A version's model card: what it was trained on, how good it is, and how it was let through, in Markdown."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.tables import Job, ModelVersion
+
+PARTS = ("test", "validation")
+
+
+def card_of(version: ModelVersion, job: Job) -> str:
+    """The card as Markdown; a caller's words in it are made harmless, so that none is read as markup."""
+    lines = [f"# {version.model}, version {version.version}", ""]
+    if version.description:
+        lines += [_plain(version.description), ""]
+    return "\n".join([*lines, *_task(version, job), *_metrics(version), *_gate(version), *_origin(version, job)])
+
+
+def _task(version: ModelVersion, job: Job) -> Iterator[str]:
+    task, training = job.spec.get("task", {}), job.spec.get("training", {})
+    yield "## What it does"
+    yield ""
+    yield f"- Predicts: {_plain(task.get('target', ''))}"
+    yield f"- Task: {_plain(version.facts.get('task') or task.get('type', 'auto'))}"
+    yield f"- Algorithm: {_plain(version.facts.get('algorithm') or training.get('algorithm', 'auto'))}"
+    yield from (f"- {_plain(name)}: {_plain(value)}" for name, value in sorted(version.tags.items()))
+    yield ""
+
+
+def _metrics(version: ModelVersion) -> Iterator[str]:
+    for part in PARTS:
+        found = version.metrics.get(part)
+        if not found:
+            continue
+        yield f"## How good it is on the {part} part"
+        yield ""
+        yield "| metric | value | low | high |"
+        yield "|---|---:|---:|---:|"
+        for name, said in sorted(found.items()):
+            measured: Mapping[str, Any] = said if isinstance(said, dict) else {"value": said}
+            yield (
+                f"| {_plain(name)} | "
+                + " | ".join(_number(measured.get(key)) for key in ("value", "low", "high"))
+                + " |"
+            )
+        yield ""
+
+
+def _gate(version: ModelVersion) -> Iterator[str]:
+    if not version.gate:
+        return
+    yield "## How it was let through"
+    yield ""
+    yield f"The gate's verdict: {_plain(version.gate.get('verdict', 'none'))}."
+    if review := version.facts.get("approved_review"):
+        yield f"A person approved it all the same, in review {_plain(review)}."
+    yield ""
+    for rule in version.gate.get("rules", []):
+        bounds = " and ".join(f"{side} {_number(rule[side])}" for side in ("min", "max") if rule.get(side) is not None)
+        yield f"- {_plain(rule.get('metric', ''))} {bounds}: {_number(rule.get('value'))}, {_plain(rule.get('verdict', ''))}"
+    yield ""
+
+
+def _origin(version: ModelVersion, job: Job) -> Iterator[str]:
+    yield "## Where it comes from"
+    yield ""
+    yield f"- Job: {job.id}"
+    yield f"- Registered: {version.created_at:%Y-%m-%dT%H:%M:%SZ}"
+    yield f"- Spec: {version.spec_digest}"
+    yield f"- Data: {version.data_digest or 'unknown'}"
+    yield f"- Bundle: {version.bundle_digest}, {version.bundle_bytes:,} bytes"
+    yield ""
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, int | float) else ""
+
+
+def _plain(text: object) -> str:
+    """`text` on one line, with everything that Markdown or HTML would read as markup escaped."""
+    words = " ".join(str(text).split())
+    return "".join(f"\\{char}" if char in "\\`*_[]{}<>()#|!~&" else char for char in words)

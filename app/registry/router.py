@@ -1,0 +1,187 @@
+"""Models, versions and aliases over HTTP."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path
+from fastapi.responses import RedirectResponse, Response
+
+from app.aliases import require_version
+from app.errors import NotFound, PreconditionRequired
+from app.http import PageDep, Reader, SessionDep, SettingsDep, StoreDep, StrictRoute, Trainer, cursor_after, listing
+from app.problems import declared
+from app.registry import service
+from app.registry.card import card_of
+from app.registry.schemas import (
+    AliasOut,
+    AliasRequest,
+    ArtifactOut,
+    LineageOut,
+    ModelList,
+    ModelOut,
+    MoveList,
+    MoveOut,
+    SourceOut,
+    VersionDetail,
+    VersionList,
+    VersionOut,
+)
+from app.tables import Alias, Job, ModelVersion, RegisteredModel, Review
+
+router = APIRouter(prefix="/v1/models", route_class=StrictRoute, tags=["models"])
+ModelName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["late-flights"])]
+Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+AliasName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{1,62}$", examples=["champion"])]
+IfMatch = Annotated[str | None, Header(max_length=1_000, description="the ETag of the alias or of its model; needed")]
+READS = declared(400, 401, 403, 404, 422)
+MOVES = declared(400, 401, 403, 404, 412, 413, 422, 428)
+
+
+@router.get("", operation_id="list_models", response_model=ModelList, responses=declared(400, 401, 403, 422))
+def list_models(caller: Reader, session: SessionDep, page: PageDep) -> dict[str, Any]:
+    """The project's models by name."""
+    rows = service.models(session, caller.project_id, after=page.after_text, limit=page.limit + 1)
+    aliases = service.aliases_of(session, caller.project_id, models=[row.name for row in rows])
+    return listing([_model(row, aliases[row.name]) for row in rows], limit=page.limit, key=lambda row: [row.name])
+
+
+@router.get("/{name}", operation_id="get_model", responses=READS)
+def get_model(name: ModelName, caller: Reader, session: SessionDep, response: Response) -> ModelOut:
+    """One model. Its ETag changes with every registration and every move of an alias, and serves as If-Match."""
+    row = service.find_model(session, caller.project_id, model=name)
+    response.headers["ETag"] = service.model_tag(row)
+    return _model(row, service.aliases_of(session, caller.project_id, models=[name])[name])
+
+
+@router.get("/{name}/versions", operation_id="list_versions", response_model=VersionList, responses=READS)
+def list_versions(
+    name: ModelName, caller: Reader, session: SessionDep, settings: SettingsDep, page: PageDep
+) -> dict[str, Any]:
+    """The model's versions, newest first."""
+    rows = service.versions(session, caller.project_id, model=name, after=page.after_number, limit=page.limit + 1)
+    aliases = service.aliases_of(session, caller.project_id, models=[name])[name]
+    shown = [VersionOut.model_validate(_version(row, aliases, settings.public_url)) for row in rows]
+    return listing(shown, limit=page.limit, key=lambda row: [row.version])
+
+
+@router.get("/{name}/versions/{number}", operation_id="get_version", responses=READS)
+def get_version(
+    name: ModelName, number: Number, caller: Reader, session: SessionDep, settings: SettingsDep
+) -> VersionDetail:
+    """One version."""
+    row = require_version(session, caller.project_id, model=name, version=number)
+    aliases = service.aliases_of(session, caller.project_id, models=[name])[name]
+    return VersionDetail.model_validate(_version(row, aliases, settings.public_url))
+
+
+@router.get(
+    "/{name}/versions/{number}/card", operation_id="get_version_card", response_class=Response,
+    responses={**READS, 200: {"description": "Markdown", "content": {"text/markdown": {"schema": {"type": "string"}}}}},
+)  # fmt: skip
+def get_version_card(name: ModelName, number: Number, caller: Reader, session: SessionDep) -> Response:
+    """The version's model card, for people."""
+    row = require_version(session, caller.project_id, model=name, version=number)
+    text = card_of(row, session.get_one(Job, row.job_id))
+    return Response(text, media_type="text/markdown", headers={"X-Content-Type-Options": "nosniff"})
+
+
+@router.get("/{name}/versions/{number}/lineage", operation_id="get_version_lineage", responses=READS)
+def get_version_lineage(name: ModelName, number: Number, caller: Reader, session: SessionDep) -> LineageOut:
+    """Where the version's data, settings and files come from, who let it through, and where it went."""
+    row = require_version(session, caller.project_id, model=name, version=number)
+    job = session.get_one(Job, row.job_id)
+    review_id = row.facts.get("approved_review")
+    review = session.get(Review, review_id) if review_id else None
+    aliases = service.aliases_of(session, caller.project_id, models=[name])[name]
+    return LineageOut(
+        model=name, version=number, job_id=job.id, spec_digest=row.spec_digest, data_digest=row.data_digest,
+        sources=[SourceOut.model_validate(source) for source in service.sources_of(job)],
+        artifacts=[ArtifactOut.model_validate(found) for found in service.artifacts_of(session, job.id)],
+        review_id=review_id, approved_by=review.decided_by if review else None,
+        deployment_ids=service.deployments_of(session, row),
+        aliases=[alias for alias, version in aliases.items() if version == number],
+    )  # fmt: skip
+
+
+@router.get(
+    "/{name}/versions/{number}/bundle", operation_id="get_version_bundle", status_code=302, response_class=Response,
+    responses={
+        **READS, **declared(503),
+        302: {"description": "A URL to the bundle, one .zip", "headers": {"Location": {"schema": {"type": "string"}}}},
+    },
+)  # fmt: skip
+def get_version_bundle(
+    name: ModelName, number: Number, caller: Reader, session: SessionDep, store: StoreDep
+) -> RedirectResponse:
+    """Redirects to the bundle: the same bytes each time, their digest in the version's `bundle_digest`."""
+    row = require_version(session, caller.project_id, model=name, version=number)
+    url = store.presign_get(caller.project_id, row.bundle_digest, filename=f"{name}-{number}.zip")
+    return RedirectResponse(url, status_code=302)
+
+
+@router.get("/{name}/history", operation_id="list_alias_moves", response_model=MoveList, responses=READS)
+def list_alias_moves(name: ModelName, caller: Reader, session: SessionDep, page: PageDep) -> dict[str, Any]:
+    """Every move of the model's aliases, newest first: who, when, from, to, why."""
+    rows = service.history(session, caller.project_id, model=name, after=page.after_number, limit=page.limit + 1)
+    shown = [MoveOut.model_validate(row) for row in rows[: page.limit]]
+    last = [row.id for row in rows[: page.limit]][-1:]
+    return {"items": shown, "next_cursor": cursor_after(*last) if len(rows) > page.limit else None}
+
+
+@router.get("/{name}/aliases/{alias}", operation_id="get_alias", responses=READS)
+def get_alias(name: ModelName, alias: AliasName, caller: Reader, session: SessionDep, response: Response) -> AliasOut:
+    """One alias, with the ETag that moving it needs."""
+    return _alias(service.find_alias(session, caller.project_id, model=name, alias=alias), response)
+
+
+@router.put("/{name}/aliases/{alias}", operation_id="put_alias", responses=MOVES)
+def put_alias(  # FastAPI's way of asking
+    name: ModelName,
+    alias: AliasName,
+    wish: AliasRequest,
+    caller: Trainer,
+    session: SessionDep,
+    response: Response,
+    *,
+    if_match: IfMatch = None,
+) -> AliasOut:
+    """Makes or moves an alias, if nobody changed it since the ETag in If-Match was read."""
+    row = service.set_alias(
+        session, caller.project_id, model=name, alias=alias, version=wish.version, expected=_tags(if_match),
+        by=service.Move(caller.key_id, wish.reason),
+    )  # fmt: skip
+    if row is None:
+        raise NotFound
+    return _alias(row, response)
+
+
+@router.delete("/{name}/aliases/{alias}", operation_id="delete_alias", status_code=204, responses=MOVES)
+def delete_alias(
+    name: ModelName, alias: AliasName, caller: Trainer, session: SessionDep, if_match: IfMatch = None
+) -> None:
+    """Takes an alias away, if nobody changed it since the ETag in If-Match was read."""
+    service.set_alias(
+        session, caller.project_id, model=name, alias=alias, version=None, expected=_tags(if_match),
+        by=service.Move(caller.key_id, ""),
+    )  # fmt: skip
+
+
+def _tags(header: str | None) -> frozenset[str]:
+    if header is None or not header.strip():
+        raise PreconditionRequired(hint="Read the alias or the model and send its ETag in If-Match.")
+    return frozenset(tag.strip() for tag in header.split(","))
+
+
+def _model(row: RegisteredModel, aliases: dict[str, int]) -> ModelOut:
+    return ModelOut(name=row.name, latest_version=row.last_version, aliases=aliases, created_at=row.created_at)
+
+
+def _version(row: ModelVersion, aliases: dict[str, int], public_url: str) -> dict[str, Any]:
+    shown = {column.key: getattr(row, column.key) for column in ModelVersion.__table__.columns}
+    shown["url"] = service.version_url(public_url, row.model, row.version)
+    shown["aliases"] = [alias for alias, version in aliases.items() if version == row.version]
+    return shown
+
+
+def _alias(row: Alias, response: Response) -> AliasOut:
+    response.headers["ETag"] = service.alias_tag(row)
+    return AliasOut.model_validate(row)
