@@ -11,7 +11,8 @@ import os
 import pwd
 import sys
 
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
+PR_SET_PDEATHSIG, PR_SET_SECUREBITS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 28, 47, 2
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 CAP_DAC_READ_SEARCH = 2
 CAPABILITY_VERSION_3 = 0x20080522
 
@@ -32,11 +33,11 @@ def become(account: str, *, reach: bool) -> None:
     """Gives up root for `account`; with `reach` it may still read and traverse folders that are closed to it.
 
     A checkout below /root is closed to every other account. Opening it with chmod would change a machine that is not
-    ours, so this one capability is kept across the exec instead.
+    ours, so this one capability is kept across the exec instead. The secure bit makes access(2) honour it.
     """
     entry = pwd.getpwnam(account)
     if reach:
-        libc().prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        libc().prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
