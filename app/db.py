@@ -18,8 +18,7 @@ AFTER_COMMIT = "after_commit_calls"
 def make_engine(settings: Settings, *, application: str, pool_size: int = 5, pooled: bool = True) -> Engine:
     """An engine for this process. `application` names it in `pg_stat_activity`."""
     options = (
-        "-c statement_timeout=15000 -c lock_timeout=5000 "
-        "-c idle_in_transaction_session_timeout=30000 -c timezone=UTC"
+        "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000 -c timezone=UTC"
     )
     connect_args = {
         "connect_timeout": 5, "application_name": f"trainhouse-{application}", "options": options, "keepalives": 1,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import or_, text
 from sqlalchemy.orm import Session
 
 from app.ids import derived_id, new_id
@@ -21,7 +21,7 @@ BELLS = "trainhouse_bells"
 STREAM = "trainhouse_events"
 
 
-def append(  # noqa: PLR0913  # an event is what it is about
+def append(  # an event is what it is about
     session: Session,
     project_id: str,
     *,
@@ -50,7 +50,7 @@ def _fan_out(session: Session, event: Event) -> None:
         WebhookEndpoint.project_id == event.project_id,
         WebhookEndpoint.deleted_at.is_(None),
         WebhookEndpoint.disabled_at.is_(None),
-        WebhookEndpoint.events.any(event.type) | WebhookEndpoint.events.any("*"),
+        or_(WebhookEndpoint.events.contains([event.type]), WebhookEndpoint.events.contains(["*"])),
     )
     for (endpoint_id,) in listening:
         deliver_to(session, endpoint_id=endpoint_id, event_id=event.id)

@@ -116,8 +116,14 @@ async def _http(request: Request, error: Exception) -> Response:
     if isinstance(error.detail, TrainhouseError):  # a body that could not be parsed comes this way
         return problem(request, error.detail)
     kind: Any = HTTP_CODES.get(error.status_code, InvalidRequest)
-    inner = kind() if kind is not InvalidRequest else InvalidRequest(str(error.detail), code=f"http_{error.status_code}")
-    document = {**inner.document(), "status": error.status_code, "request_id": getattr(request.state, "request_id", None)}
+    inner = (
+        kind() if kind is not InvalidRequest else InvalidRequest(str(error.detail), code=f"http_{error.status_code}")
+    )
+    document = {
+        **inner.document(),
+        "status": error.status_code,
+        "request_id": getattr(request.state, "request_id", None),
+    }
     return JSONResponse(document, status_code=error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
 
 

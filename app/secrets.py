@@ -45,7 +45,9 @@ class Vault:
         try:
             opened: str | dict[str, str] = json.loads(self._fernet.decrypt(sealed))
         except InvalidToken:
-            raise MachineError("A stored secret cannot be opened with this service's keys.", code="unsealable") from None
+            raise MachineError(
+                "A stored secret cannot be opened with this service's keys.", code="unsealable"
+            ) from None
         return opened
 
     def key_digest(self, api_key: str) -> bytes:
@@ -55,7 +57,8 @@ class Vault:
     def knows(self, api_key: str, digest: bytes) -> bool:
         """Whether `digest` is the keyed hash of `api_key` under any of the service's keys."""
         candidates = [hmac.digest(key, api_key.encode(), hashlib.sha256) for key in self._raw]
-        return any([hmac.compare_digest(candidate, digest) for candidate in candidates])
+        matches = [hmac.compare_digest(candidate, digest) for candidate in candidates]  # all of them, in equal time
+        return any(matches)
 
 
 def _base62(number: int, width: int) -> str:

@@ -412,5 +412,3 @@ class Deployment(Row):
         Index("uq_deployments_job_id", "job_id", unique=True, postgresql_where=text("job_id is not null")),
         Index("ix_deployments_ack", "ack_until", postgresql_where=text("state = 'requested'")),
     )
-
-

@@ -170,7 +170,12 @@ def settle(engine: Engine, claim: Claim, settlement: Settlement, *, public_url: 
 
 def _record(session: Session, job: Job, stage: JobStage, settlement: Settlement) -> None:
     for name, blob in settlement.artifacts.items():
-        values = {"stage": stage.name, "digest": blob.digest, "size_bytes": blob.size_bytes, "media_type": blob.media_type}
+        values = {
+            "stage": stage.name,
+            "digest": blob.digest,
+            "size_bytes": blob.size_bytes,
+            "media_type": blob.media_type,
+        }
         session.execute(
             insert(Artifact)
             .values(job_id=job.id, name=name, **values)
@@ -219,7 +224,8 @@ def _onward(session: Session, job: Job, stage: JobStage, settlement: Settlement,
             events.ring(session)
             return None
         case Refused() as refused:
-            return _refused(session, job, refused)
+            _refused(session, job, refused)
+            return None
         case Registered() as registered:
             _register(session, job, registered, public_url=public_url)
         case DeploymentRequested() as asked:
@@ -227,9 +233,7 @@ def _onward(session: Session, job: Job, stage: JobStage, settlement: Settlement,
     following = STAGES.index(stage.name) + 1
     if following == len(STAGES):
         move_job(session, job, JobStatus.SUCCEEDED)
-        events.append(
-            session, job.project_id, type="job.succeeded", job_id=job.id, once=job.id, data=jobs.outcome(job)
-        )
+        events.append(session, job.project_id, type="job.succeeded", job_id=job.id, once=job.id, data=jobs.outcome(job))
         return None
     _begin(session, job, STAGES[following])
     return STAGES[following]
@@ -281,7 +285,9 @@ def _request_deployment(session: Session, job: Job, asked: DeploymentRequested, 
     )  # fmt: skip
 
 
-def fail(engine: Engine, claim: Claim, error: TrainhouseError, *, stage: str | None, lines: list[str] | None = None) -> None:
+def fail(
+    engine: Engine, claim: Claim, error: TrainhouseError, *, stage: str | None, lines: list[str] | None = None
+) -> None:
     """Ends the job as failed with `error` as its problem document.
 
     Raises:
@@ -359,4 +365,3 @@ def release_node(engine: Engine, node: str) -> int:
 
 def _log(session: Session, job_id: str, message: str, *, stage: str | None = None, level: str = "info") -> None:
     session.add(JobLog(job_id=job_id, stage=stage, level=level, message=message[:2_000]))
-

@@ -86,7 +86,7 @@ class Dispatcher:
     def _round(self) -> bool:
         """One look at the rows; returns whether another should follow at once."""
         with transaction(self._engine) as session:
-            _end_lost(session, self._settings)
+            _end_lost(session)
             deployments.timeout_due(session)
             _advance_searches(session)
         waiting = self._hanging("pipeline"), self._hanging("trials"), self._hanging("webhooks")
@@ -105,7 +105,7 @@ class Dispatcher:
     def _hanging(self, queue: str) -> int | None:
         """How many bells hang in `queue` unheard; None where Redis is away."""
         try:
-            return int(self._redis.llen(f"trainhouse:{queue}"))  # type: ignore[arg-type]  # the client is synchronous
+            return int(self._redis.llen(f"trainhouse:{queue}"))
         except RedisError:
             log.warning("broker_away")
             return None
@@ -114,7 +114,7 @@ class Dispatcher:
         for name, queue, row_id in bells:
             try:
                 self._celery.send_task(name, args=[row_id], queue=queue, ignore_result=True)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # whatever the broker's client raises, the rows ring again
                 log.warning("bell_lost", task=name, kind=type(error).__name__)
                 return
 
@@ -182,7 +182,7 @@ def _delivery_bells(session: Session, most: int) -> list[Bell]:
     return [("trainhouse.deliver", "webhooks", delivery_id) for delivery_id in ids]
 
 
-def _end_lost(session: Session, settings: Settings) -> None:
+def _end_lost(session: Session) -> None:
     """Ends what no worker will end: cancelled jobs whose worker is gone, and searches past the job's seconds."""
     cancelling = select(Job).where(Job.status == JobStatus.CANCELLING, _FREE).with_for_update(skip_locked=True)
     for job in session.scalars(cancelling):

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import structlog
 
@@ -44,7 +44,7 @@ class Keeper:
         self._progress: Mapping[str, Any] | None = None
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
-    def __enter__(self) -> "Keeper":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -42,10 +42,10 @@ celery = make_celery(read_settings())
 configure_logs(read_settings())
 
 
-@worker_process_init.connect
+@worker_process_init.connect  # type: ignore[untyped-decorator]  # celery has no types
 def warm_up(**_signal: object) -> None:
     """Imports the learning libraries in the fresh child, before its first task asks for them."""
     import workers.pipeline  # noqa: PLC0415  # only children learn; the parent stays small and starts fast
-    import workers.trial  # noqa: F401, PLC0415
+    import workers.trial  # noqa: PLC0415
 
     assert workers.pipeline.STAGES

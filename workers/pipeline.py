@@ -147,7 +147,7 @@ def context_for(work: Work, workspace: JobWorkspace, *, stage: str) -> Context:
         work.keeper.check()
         share = min(1.0, done / total) if total > 0 else 0.0
         elapsed = time.monotonic() - began
-        eta = round(elapsed / share - elapsed, 1) if share > 0.05 else None  # noqa: PLR2004  # too early to guess
+        eta = round(elapsed / share - elapsed, 1) if share > 0.05 else None  # too early to guess
         fraction = round((position + share) / len(STAGE_NAMES), 4)
         work.keeper.show({"done": done, "total": total, "fraction": fraction, "eta_seconds": eta})
 
@@ -165,7 +165,7 @@ def _named(error: BaseException) -> Exception:
         return error
     if isinstance(error, MemoryError | RecursionError):
         return OutOfMemory(hint="Ask for fewer rows or columns, or give the worker more memory.")
-    log.exception("stage_broke", exc_info=error)
+    log.error("stage_broke", exc_info=error)
     return MachineError(f"The work broke with {type(error).__name__}; the worker's log has the trace.")
 
 

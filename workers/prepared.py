@@ -64,7 +64,7 @@ def load(path: Path) -> Prepared:
     """The matrix that `save` wrote to `path`."""
     with np.load(path, allow_pickle=False) as arrays:
         return Prepared(
-            x=arrays["x"], y=arrays["y"], weight=arrays["weight"] if "weight" in arrays else None,
+            x=arrays["x"], y=arrays["y"], weight=arrays.get("weight"),
             part=arrays["part"], row=arrays["row"],
             feature_names=tuple(str(name) for name in arrays["feature_names"]),
             categorical=tuple(int(index) for index in arrays["categorical"]),

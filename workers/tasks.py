@@ -17,7 +17,7 @@ def _guarded(module: str, function: str, job_id: Any) -> None:
 
     A MemoryError that reached Celery would end the whole worker, and the next one after it.
     """
-    if not isinstance(job_id, str) or len(job_id) > 64:  # noqa: PLR2004  # an id is shorter; a forged message may not be
+    if not isinstance(job_id, str) or len(job_id) > 64:  # an id is shorter; a forged message may not be
         log.warning("bell_ignored", reason="not an id")
         return
     work: Callable[..., None] = getattr(importlib.import_module(module), function)
@@ -29,19 +29,19 @@ def _guarded(module: str, function: str, job_id: Any) -> None:
         log.exception("task_broke", work=function)
 
 
-@celery.task(name="trainhouse.run_job")
+@celery.task(name="trainhouse.run_job")  # type: ignore[untyped-decorator]  # celery has no types
 def run_job(job_id: str) -> None:
     """Carries a job as far as it goes."""
     _guarded("workers.pipeline", "run_job", job_id)
 
 
-@celery.task(name="trainhouse.run_trials")
+@celery.task(name="trainhouse.run_trials")  # type: ignore[untyped-decorator]  # celery has no types
 def run_trials(job_id: str) -> None:
     """Fits trials of a job while it wants more."""
     _guarded("workers.trial", "run_trials", job_id)
 
 
-@celery.task(name="trainhouse.deliver")
+@celery.task(name="trainhouse.deliver")  # type: ignore[untyped-decorator]  # celery has no types
 def deliver(delivery_id: str) -> None:
     """Makes one attempt at a webhook delivery."""
     _guarded("workers.delivery", "deliver_in", delivery_id)

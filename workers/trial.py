@@ -44,9 +44,7 @@ def run_trials(room: Room, job_id: str) -> None:
 
 
 def _ask(room: Room, job_id: str) -> Asked | None:
-    return ask(
-        room.engine, job_id, owner=room.owner, lease_seconds=room.settings.lease_seconds, suggest=suggest
-    )
+    return ask(room.engine, job_id, owner=room.owner, lease_seconds=room.settings.lease_seconds, suggest=suggest)
 
 
 def _fit_and_tell(room: Room, job_id: str, asked: Asked, *, loaded: Loaded, turn_ends: float) -> None:
@@ -71,14 +69,12 @@ def _fit_and_tell(room: Room, job_id: str, asked: Asked, *, loaded: Loaded, turn
     )  # fmt: skip
     with keeper:
         try:
-            _fit(room, asked, context=_context(room, job_id, loaded, workspace, keeper, deadline), told=told, keeper=keeper)
+            _fit(asked, context=_context(room, job_id, loaded, workspace, keeper, deadline), told=told, keeper=keeper)
         finally:
             workspace.close()
 
 
-def _fit(
-    room: Room, asked: Asked, *, context: Context, told: Callable[..., None], keeper: Keeper
-) -> None:
+def _fit(asked: Asked, *, context: Context, told: Callable[..., None], keeper: Keeper) -> None:
     try:
         fit = run_trial(context, params=asked.params, history=asked.history)
         sound = math.isfinite(fit.value)
@@ -105,7 +101,7 @@ def _project_of(engine: Engine, job_id: str) -> str:
         return session.scalars(select(Job.project_id).where(Job.id == job_id)).one()
 
 
-def _context(  # noqa: PLR0913, PLR0917
+def _context(
     room: Room, job_id: str, loaded: Loaded, workspace: JobWorkspace, keeper: Keeper, deadline: float
 ) -> Context:
     return Context(

@@ -51,9 +51,7 @@ class Told:
     last: bool = False
 
 
-def ask(
-    engine: Engine, job_id: str, *, owner: str, lease_seconds: float, suggest: Suggest
-) -> Asked | None:
+def ask(engine: Engine, job_id: str, *, owner: str, lease_seconds: float, suggest: Suggest) -> Asked | None:
     """The next trial of the job, its row written as running under a lease; None where none is wanted now."""
     with transaction(engine) as session:
         job = session.get(Job, job_id, with_for_update=True)

@@ -36,6 +36,7 @@ from app.jobs.schemas import (
     JobOut,
     LogLine,
     LogList,
+    Progress,
     SpecOut,
     StageList,
     StageOut,
@@ -71,7 +72,7 @@ def show_job(job: Job, stages: list[JobStage], *, public_url: str) -> JobOut:
         link = VersionLink(model=job.model, version=job.version, url=url)
     return JobOut(
         id=job.id, model=job.model, kind=job.kind, status=job.status, stage=job.stage, attempt=job.attempt,
-        progress=job.progress, status_reason=job.status_reason, error=job.error,
+        progress=Progress.model_validate(job.progress) if job.progress else None, status_reason=job.status_reason, error=job.error,
         stages=[show_stage(row) for row in stages], metrics=job.metrics, gate=job.gate, best_trial=job.best_trial,
         model_version=link, review_id=job.review_id, spec_digest=job.spec_digest, data_digest=job.data_digest,
         labels=job.labels, created_at=job.created_at, started_at=job.started_at, finished_at=job.finished_at,
@@ -84,9 +85,7 @@ def etag_of(job: Job) -> str:
 
 
 @router.post("", status_code=202, response_model=JobOut, operation_id="create_job")
-def create_job(
-    spec: JobSpec, session: SessionDep, caller: Trainer, once: TrainOnce, settings: SettingsDep
-) -> Response:
+def create_job(spec: JobSpec, session: SessionDep, caller: Trainer, once: TrainOnce, settings: SettingsDep) -> Response:
     """Accepts a job: once this answers 202, the job will end in exactly one terminal state."""
     job = service.submit(session, spec, project_id=caller.project_id, created_by=caller.key_id)
     stages = [JobStage(name=name, status="pending", cached=False) for name in STAGES]
@@ -123,7 +122,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917  # each is a filter of the contract
 
 
 def _in_range(at: datetime | None) -> datetime | None:
-    if at is not None and not 1970 <= at.year <= 9998:  # noqa: PLR2004  # beyond it, time zones overflow
+    if at is not None and not 1970 <= at.year <= 9998:  # beyond it, time zones overflow
         raise InvalidRequest("created_after must lie between 1970 and 9998.")
     return at
 
@@ -240,7 +239,9 @@ def get_artifacts(job_id: str, session: SessionDep, caller: Reader) -> Any:
     return {"items": [ArtifactOut.model_validate(row) for row in service.artifacts(session, job.id)]}
 
 
-@router.get("/{job_id}/artifacts/{name}", status_code=302, response_class=RedirectResponse, operation_id="get_job_artifact")
+@router.get(
+    "/{job_id}/artifacts/{name}", status_code=302, response_class=RedirectResponse, operation_id="get_job_artifact"
+)
 def get_artifact(job_id: str, name: str, session: SessionDep, caller: Reader, store: StoreDep) -> Response:
     """A redirect to a URL that gives the artifact's bytes for fifteen minutes."""
     job = service.get(session, job_id, project_id=caller.project_id)
@@ -248,7 +249,9 @@ def get_artifact(job_id: str, name: str, session: SessionDep, caller: Reader, st
     return RedirectResponse(store.presign_get(job.project_id, row.digest, filename=f"{job.id}-{row.name}"), 302)
 
 
-@router.get("/{job_id}/events", response_model=EventList, operation_id="list_job_events", dependencies=[Security(bearer)])
+@router.get(
+    "/{job_id}/events", response_model=EventList, operation_id="list_job_events", dependencies=[Security(bearer)]
+)
 async def get_events(request: Request, job_id: str, page: PageDep) -> Any:
     """What happened to the job: a JSON page, or a live stream with `Accept: text/event-stream`."""
     if "text/event-stream" not in request.headers.get("accept", ""):
@@ -256,7 +259,7 @@ async def get_events(request: Request, job_id: str, page: PageDep) -> Any:
         rows, _ended = await run_in_threadpool(_read_events, request, job_id, after=after, limit=page.limit)
         return listing(rows, limit=page.limit, key=lambda row: [row.seq])
     last = request.headers.get("last-event-id", "0")
-    start = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else 0  # noqa: PLR2004  # fits a bigint
+    start = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else 0  # fits a bigint
     first = await run_in_threadpool(_read_events, request, job_id, after=start, limit=STREAM_PAGE)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     stream = _stream(request, job_id, first=first, start=start)

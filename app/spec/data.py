@@ -68,7 +68,9 @@ class DatabaseSource(Part):
     kind: Literal["database"]
     connection: ConnectionName
     query: Sql | None = None
-    table: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$", max_length=127)] | None = None
+    table: (
+        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$", max_length=127)] | None
+    ) = None
     max_rows: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000_000
 
     @model_validator(mode="after")

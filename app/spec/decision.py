@@ -95,6 +95,17 @@ class Reproducibility(Part):
 
 
 __all__ = [
-    "CLASSIFICATION_METRICS", "Column", "Deployment", "Evaluation", "Gate", "LOWER_IS_BETTER", "METRIC_NAMES",
-    "REGRESSION_METRICS", "Registration", "Reproducibility", "Resources", "Rule", "Scalar",
+    "CLASSIFICATION_METRICS",
+    "LOWER_IS_BETTER",
+    "METRIC_NAMES",
+    "REGRESSION_METRICS",
+    "Column",
+    "Deployment",
+    "Evaluation",
+    "Gate",
+    "Registration",
+    "Reproducibility",
+    "Resources",
+    "Rule",
+    "Scalar",
 ]  # fmt: skip

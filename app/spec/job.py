@@ -82,7 +82,9 @@ class JobSpec(Part):
         names = set(known.model_fields)
         for name in self.tuning.space:
             if name not in names:
-                raise ValueError(f"tuning.space.{name} is no parameter of {algorithm}; known: {', '.join(sorted(names))}")
+                raise ValueError(
+                    f"tuning.space.{name} is no parameter of {algorithm}; known: {', '.join(sorted(names))}"
+                )
         return self
 
     def resolved(self) -> dict[str, Any]:

@@ -79,7 +79,9 @@ class Dimension(Part):
             raise ValueError("log needs low above 0")
         if self.step is not None and (self.step <= 0 or self.log):
             raise ValueError("step must be above 0, and does not go with log")
-        if self.type == "int" and any(bound is not None and bound != int(bound) for bound in (self.low, self.high, self.step)):
+        if self.type == "int" and any(
+            bound is not None and bound != int(bound) for bound in (self.low, self.high, self.step)
+        ):
             raise ValueError("int takes whole numbers for low, high and step")
         return self
 
@@ -135,4 +137,15 @@ def grid_values(dimension: Dimension) -> list[Any] | range:
     return [low + index * step for index in range(count)]
 
 
-__all__ = ["PARAMS", "Algorithm", "Column", "Dimension", "LightgbmParams", "LinearParams", "Training", "Tuning", "grid_points", "grid_values"]
+__all__ = [
+    "PARAMS",
+    "Algorithm",
+    "Column",
+    "Dimension",
+    "LightgbmParams",
+    "LinearParams",
+    "Training",
+    "Tuning",
+    "grid_points",
+    "grid_values",
+]
