@@ -69,7 +69,7 @@ def _sandbox(
             "enable_external_access = false", "lock_configuration = true",
         ):  # fmt: skip
             engine.execute(f"SET {setting}")
-        engine.execute("SELECT setseed(0.42)")
+        engine.execute("SELECT setseed(0.42)").fetchall()
         yield engine
     finally:
         engine.close()
