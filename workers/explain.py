@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.metrics import scores
 from workers.prepared import Prepared, TaskType
+from workers.scoring import scores
 from workers.trainers import Fitted
 
 Floats = npt.NDArray[np.float64]

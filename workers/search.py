@@ -79,7 +79,7 @@ def space_of(spec: JobSpec, task: TaskType) -> Mapping[str, Dimension]:
     return {name: dimension for name, dimension in own.items() if name not in spec.training.params}
 
 
-def suggest(  # noqa: PLR0913  # everything a suggestion may depend on, and nothing else
+def suggest(
     spec: JobSpec,
     *,
     number: int,
@@ -132,8 +132,8 @@ def grid_point(space: Mapping[str, Dimension], number: int) -> dict[str, Any]:
     if not 0 <= number < grid_points(dict(space)):
         raise IndexError(f"the grid has no point {number}")
     point: dict[str, Any] = {}
-    for name in reversed(space):
-        values = grid_values(space[name])
+    for name, dimension in reversed(list(space.items())):
+        values = grid_values(dimension)
         number, at = divmod(number, len(values))
         point[name] = values[at]
     return {name: point[name] for name in space}

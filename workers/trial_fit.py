@@ -12,8 +12,9 @@ from threadpoolctl import threadpool_limits
 from app.errors import DeadlineExceeded, InvalidData, MachineError
 from workers import prepared
 from workers.context import Context, TrialResult
-from workers.metrics import lower_is_better, metric_of, names_for, scores
+from workers.metrics import lower_is_better, metric_of, names_for
 from workers.prepared import Prepared
+from workers.scoring import scores
 from workers.search import Pruning
 from workers.trainers import TRAINERS, Fitted, algorithm_of
 
@@ -22,7 +23,7 @@ REPORT_EVERY = 10
 LEAST_MARGIN_SECONDS = 2.0
 
 
-class Pruned(Exception):  # noqa: N818  # a signal from inside a fit, caught here
+class Pruned(Exception):  # a signal from inside a fit, caught here
     """The pruner gave this trial up."""
 
 

@@ -11,8 +11,10 @@ from threadpoolctl import threadpool_limits
 from workers import explain
 from workers.answers import columns_of
 from workers.context import Context, Done, Warned
-from workers.metrics import Floats, Rows, names_for, scores
+from workers.metrics import names_for
 from workers.prepared import PARTS, Part, Prepared
+from workers.samples import Floats, Rows
+from workers.scoring import scores
 from workers.trainers import TRAINERS, Fitted
 from workers.trial_fit import matrix_of
 

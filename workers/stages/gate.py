@@ -44,12 +44,14 @@ def _warnings(ctx: Context, measured: Any, judged: list[dict[str, Any]]) -> list
     found = []
     if not judged:
         found.append(Warned("no_rules", "The gate has no rules, so every model passes.", hint="Add gate.rules."))
-    for entry in judged:
-        if entry["verdict"] == "pass" and _near(entry):
-            found.append(Warned(
-                "within_noise",
-                f"{entry['metric']} passes, but its interval {entry['low']:.6g} to {entry['high']:.6g} crosses the bound.",
-            ))  # fmt: skip
+    found.extend(
+        Warned(
+            "within_noise",
+            f"{entry['metric']} passes, but its interval {entry['low']:.6g} to {entry['high']:.6g} crosses the bound.",
+        )
+        for entry in judged
+        if entry["verdict"] == "pass" and _near(entry)
+    )
     metric = ctx.outputs["train"]["metric"]
     value, guessed = (part.get(metric, {}).get("value") for part in (measured, ctx.outputs["evaluate"]["baseline"]))
     if value is not None and guessed is not None and _no_better(metric, value, guessed):

@@ -59,7 +59,7 @@ class LightgbmFitted(Fitted):
         found: Floats = np.asarray(raw, dtype=np.float64)
         return np.column_stack((1.0 - found, found)) if self.classes == 2 else found
 
-    def importances(self, x: Floats) -> Floats:
+    def importances(self, x: Floats) -> Floats:  # noqa: ARG002  # trees know without
         """Shares of the total gain; `x` is not needed."""
         gain = self.booster.feature_importance("gain", iteration=self.iterations).astype(np.float64)
         return gain / gain.sum() if gain.sum() > 0 else gain
@@ -142,7 +142,7 @@ class LightgbmTrainer:
         )  # fmt: skip
 
 
-def booster_params(  # noqa: PLR0913  # what LightGBM's own parameters are made of
+def booster_params(  # what LightGBM's own parameters are made of
     data: Prepared, params: Mapping[str, Any], *, seed: int, threads: int, deterministic: bool, metric: str
 ) -> dict[str, Any]:
     """LightGBM's parameters; only those of `LightgbmParams` come from the caller."""
@@ -207,6 +207,12 @@ def _bin(data: Prepared, settings: Mapping[str, Any], class_weight: str | None) 
     return _Binned(weakref.ref(data), train.construct(), validation.construct())
 
 
+def _watched(env: CallbackEnv) -> tuple[float, float]:
+    """The validation value of this iteration, and the same so that higher is better."""
+    _, _, value, higher_is_better = (env.evaluation_result_list or [])[0][:4]
+    return float(value), float(value if higher_is_better else -value)
+
+
 class _Watch:
     """Tells each iteration's validation value, and ends the fit when its time is up."""
 
@@ -220,14 +226,13 @@ class _Watch:
         self.best: tuple[float, int] | None = None
 
     def __call__(self, env: CallbackEnv) -> None:
-        _, _, value, higher_is_better = env.evaluation_result_list[0][:4]
-        score = value if higher_is_better else -value
+        value, score = _watched(env)
         if self.best is None or score > self.best[0]:
             self.best = (score, env.iteration)
-        self.on_iteration(env.iteration + 1, float(value))
+        self.on_iteration(env.iteration + 1, value)
         if time.monotonic() >= self.deadline:
             self.timed_out = True
-            raise EarlyStopException(self.best[1], env.evaluation_result_list)
+            raise EarlyStopException(self.best[1], env.evaluation_result_list or [])
 
 
 class _Patience:
@@ -243,15 +248,14 @@ class _Patience:
         self.step = 0.0
 
     def __call__(self, env: CallbackEnv) -> None:
-        _, _, value, higher_is_better = env.evaluation_result_list[0][:4]
-        score = value if higher_is_better else -value
+        _, score = _watched(env)
         if env.iteration == 0:
             self.step = abs(score) * MIN_DELTA
         if score > self.best + self.step:
             self.best, self.at = score, env.iteration
         last = env.iteration == env.end_iteration - 1
         if last or env.iteration - self.at >= self.rounds:
-            raise EarlyStopException(self.at, env.evaluation_result_list)
+            raise EarlyStopException(self.at, env.evaluation_result_list or [])
 
 
 def _explained(error: LightGBMError) -> InvalidSpec | MachineError:

@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from app.errors import DigestMismatch, InvalidSpec, MachineError
 from app.spec.modelling import Dimension, LinearParams
-from workers.metrics import scores
 from workers.prepared import Prepared, TaskType
+from workers.scoring import scores
 from workers.trainers.contract import Fitted, Floats, OnIteration, train_weights
 
 STEPS_AT_A_TIME = 50
@@ -138,7 +138,7 @@ class _Report:
         return time.monotonic() >= self.deadline
 
 
-def _fit_numbers(  # noqa: PLR0913  # a fit's parts
+def _fit_numbers(  # a fit's parts
     x: Floats, y: Floats, weight: Floats | None, *, params: LinearParams, seed: int, report: _Report
 ) -> LinearFitted:
     if params.l1_ratio > 0 and params.alpha > 0:
@@ -154,7 +154,7 @@ def _fit_numbers(  # noqa: PLR0913  # a fit's parts
     return fitted
 
 
-def _fit_classes(  # noqa: PLR0913  # a fit's parts
+def _fit_classes(  # a fit's parts
     x: Floats, y: Floats, weight: Floats | None, *, params: LinearParams, seed: int, max_steps: int, report: _Report
 ) -> LinearFitted:
     classes = len(report.data.classes)
