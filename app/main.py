@@ -9,12 +9,16 @@ from starlette.types import ASGIApp
 
 from app import health, problems
 from app.accounts.router import router as accounts_router
+from app.capabilities.router import router as capabilities_router
 from app.datasets.router import ENVELOPE_BYTES, uploads
 from app.datasets.router import router as datasets_router
 from app.db import make_engine
+from app.deployments.router import router as deployments_router
 from app.edge import Edge
 from app.http import MAX_JSON_BYTES, Replay, refuse_unknown_parameters
 from app.jobs.router import router as jobs_router
+from app.registry.router import router as registry_router
+from app.reviews.router import router as reviews_router
 from app.secrets import Vault
 from app.settings import Settings
 from app.settings import settings as read_settings
@@ -22,7 +26,10 @@ from app.storage import S3Store
 from app.streams import Hub
 from app.telemetry import configure_logs
 
-ROUTERS = (health.router, accounts_router, datasets_router, jobs_router)
+ROUTERS = (
+    health.router, accounts_router, datasets_router, jobs_router, registry_router, reviews_router, deployments_router,
+    capabilities_router,
+)  # fmt: skip
 
 
 class Api(FastAPI):
