@@ -86,7 +86,7 @@ class Stack:
         own = {name: value for engine in self.owned for name, value in engine.variables().items()}
         own["TRAINHOUSE_SECRET_KEYS"] = os.environ.get("TRAINHOUSE_SECRET_KEYS", self.engines.secret_keys)
         scratch = {"TRAINHOUSE_SCRATCH_DIR": str(self.folder / "scratch"), "TRAINHOUSE_PUBLIC_URL": self.url}
-        return scratch | {"TRAINHOUSE_LOG_FORMAT": "console"} | own | dict(self.options.variables)
+        return scratch | own | dict(self.options.variables)
 
     def start(self) -> None:
         """Brings everything up.
