@@ -20,7 +20,8 @@ TrainhouseError
 ├── Unavailable                  infrastructure; the same call may succeed later
 │   ├── DatabaseUnavailable      Postgres does not answer
 │   ├── StoreUnavailable         the object store does not answer
-│   └── SourceUnavailable        a caller's source does not answer
+│   ├── SourceUnavailable        a caller's source does not answer
+│   └── ReceiverUnavailable      a webhook's receiver does not answer
 └── MachineError                 the job's own work broke; retried while progress is made
     ├── OutOfMemory              an allocation failed or the kernel ended the process
     ├── DeadlineExceeded         a stage, a trial or the job ran past its limit
@@ -208,6 +209,12 @@ class SourceUnavailable(Unavailable):
     """A data source does not answer."""
 
     code = "source_unavailable"
+
+
+class ReceiverUnavailable(Unavailable):
+    """A webhook's receiver does not answer."""
+
+    code = "receiver_unavailable"
 
 
 class MachineError(TrainhouseError):
