@@ -1,0 +1,1 @@
+"""Tests of the job engine on a real Postgres."""
