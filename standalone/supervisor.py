@@ -1,7 +1,9 @@
 """`trainhouse up`: engines, migrations, API, dispatcher and workers as one supervised tree."""
 
+import hashlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,12 +11,15 @@ from pathlib import Path
 from typing import IO
 
 from app.accounts.bootstrap import bootstrap
+from app.db import make_engine
+from app.errors import DatabaseUnavailable
 from app.settings import Settings
 from standalone import services
 from standalone.children import ChildFailed, tail
 from standalone.engines import Engine, Engines
 from standalone.folder import free_port, is_free, lock, prepare, read_json, write_private
 from standalone.services import Service
+from workers.clerk import release_node
 
 READY_SECONDS = 120.0
 SOFT_SECONDS = 12.0
@@ -76,6 +81,11 @@ class Stack:
         return f"http://{services.reachable(self.options.host)}:{self.port}"
 
     @property
+    def node(self) -> str:
+        """The name under which this folder's workers hold leases: they all end with this supervisor."""
+        return f"{socket.gethostname()}-{hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:8]}"
+
+    @property
     def endpoint_file(self) -> Path:
         """Where a client finds the URL and a key."""
         return self.folder / "endpoint.json"
@@ -85,7 +95,10 @@ class Stack:
         """Every setting of the service's processes."""
         own = {name: value for engine in self.owned for name, value in engine.variables().items()}
         own["TRAINHOUSE_SECRET_KEYS"] = os.environ.get("TRAINHOUSE_SECRET_KEYS", self.engines.secret_keys)
-        scratch = {"TRAINHOUSE_SCRATCH_DIR": str(self.folder / "scratch"), "TRAINHOUSE_PUBLIC_URL": self.url}
+        scratch = {
+            "TRAINHOUSE_SCRATCH_DIR": str(self.folder / "scratch"), "TRAINHOUSE_PUBLIC_URL": self.url,
+            "TRAINHOUSE_NODE": self.node,
+        }  # fmt: skip
         return scratch | own | dict(self.options.variables)
 
     def start(self) -> None:
@@ -103,6 +116,7 @@ class Stack:
             self._start_engines()
             self.say(f"engines up after {time.monotonic() - began:.1f} s")
             self._migrate()
+            self._release()  # what a killed supervisor's workers held
             self._start_services()
             self.api_key = self._bootstrap()
             self._wait_ready()
@@ -130,6 +144,8 @@ class Stack:
         for child in working:
             child.wait(max(0.0, deadline - time.monotonic()))
             child.stop(grace_seconds=0.1)
+        if working:
+            self._release()
         for child in others:
             child.send(child.stop_signal)
         for child in others:
@@ -166,6 +182,14 @@ class Stack:
         child.stop()
         if not ended or code != 0:
             raise ChildFailed(f"the migrations failed; see {child.log}\n{tail(child.said())}")
+
+    def _release(self) -> None:
+        """Frees the leases of this folder's workers, none of which lives, so that their jobs go on at once."""
+        engine = make_engine(self.settings(), application="release", pooled=False)
+        try:
+            release_node(engine, self.node)
+        except DatabaseUnavailable:
+            self.say("the database is away: held jobs go on when their leases run out")
 
     def _bootstrap(self) -> str:
         """The admin key: shown once, at the database's first start, then kept in `admin.json`.
