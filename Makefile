@@ -57,9 +57,10 @@ openapi-check: setup  ## Check that docs/openapi.json is what the code says
 	@$(BIN)/python -m app.openapi | diff -u docs/openapi.json - > /dev/null \
 	  || { echo "docs/openapi.json is not what the code says: run 'make openapi' and commit it"; exit 1; }
 
-lock: setup  ## Resolve pyproject.toml anew into the two lock files
+lock: setup  ## Resolve pyproject.toml anew into the three lock files
 	$(BIN)/uv pip compile pyproject.toml --all-extras $(RESOLVE) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements.lock $(RESOLVE) -o requirements-api.lock
+	$(BIN)/uv pip compile pyproject.toml --extra worker -c requirements.lock $(RESOLVE) -o requirements-worker.lock
 
 bench: setup  ## Run the short benchmarks, one table each
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
