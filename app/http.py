@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Query, Request, Security
+from fastapi import Depends, Path, Query, Request, Security
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
@@ -195,6 +195,16 @@ Reviewer = Annotated[Caller, caller_with("review")]
 Admin = Annotated[Caller, caller_with("admin")]
 EarlyReader = Annotated[Caller, caller_before("read")]
 EarlyTrainer = Annotated[Caller, caller_before("train")]
+
+
+def _plain_number(text: object) -> object:
+    if isinstance(text, str) and not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise ValueError("must be a whole number in decimal digits")
+    return text
+
+
+ModelName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["late-flights"])]
+VersionNumber = Annotated[int, BeforeValidator(_plain_number), Path(ge=1, le=2**31 - 1, examples=[3])]
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,23 @@ from app.deployments.schemas import (
     RollbackRequest,
     State,
 )
-from app.http import PageDep, Reader, SessionDep, SettingsDep, StrictRoute, Trainer, TrainOnce, listing
+from app.http import (
+    ModelName,
+    PageDep,
+    Reader,
+    SessionDep,
+    SettingsDep,
+    StrictRoute,
+    Trainer,
+    TrainOnce,
+    VersionNumber,
+    listing,
+)
 from app.problems import declared
 from app.tables import Deployment
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["deployments"])
 DeploymentId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["dep_06f4wx0v2s7m5d1c9b8a3n6k2e"])]
-ModelName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["late-flights"])]
-Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 REFUSALS = declared(400, 401, 403, 404, 409, 413, 422)
 
 
@@ -31,7 +40,7 @@ REFUSALS = declared(400, 401, 403, 404, 409, 413, 422)
 )  # fmt: skip
 def promote_version(
     name: ModelName,
-    number: Number,
+    number: VersionNumber,
     wish: PromoteRequest,
     caller: Trainer,
     session: SessionDep,

@@ -7,7 +7,19 @@ from fastapi.responses import RedirectResponse, Response
 
 from app.aliases import require_version
 from app.errors import NotFound, PreconditionRequired
-from app.http import PageDep, Reader, SessionDep, SettingsDep, StoreDep, StrictRoute, Trainer, cursor_after, listing
+from app.http import (
+    ModelName,
+    PageDep,
+    Reader,
+    SessionDep,
+    SettingsDep,
+    StoreDep,
+    StrictRoute,
+    Trainer,
+    VersionNumber,
+    cursor_after,
+    listing,
+)
 from app.problems import declared
 from app.registry import service
 from app.registry.card import card_of
@@ -28,8 +40,6 @@ from app.registry.schemas import (
 from app.tables import Alias, Job, ModelVersion, RegisteredModel, Review
 
 router = APIRouter(prefix="/v1/models", route_class=StrictRoute, tags=["models"])
-ModelName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["late-flights"])]
-Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 AliasName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{1,62}$", examples=["champion"])]
 IfMatch = Annotated[str | None, Header(max_length=1_000, description="the ETag of the alias or of its model; needed")]
 READS = declared(400, 401, 403, 404, 422)
@@ -65,7 +75,7 @@ def list_versions(
 
 @router.get("/{name}/versions/{number}", operation_id="get_version", responses=READS)
 def get_version(
-    name: ModelName, number: Number, caller: Reader, session: SessionDep, settings: SettingsDep
+    name: ModelName, number: VersionNumber, caller: Reader, session: SessionDep, settings: SettingsDep
 ) -> VersionDetail:
     """One version."""
     row = require_version(session, caller.project_id, model=name, version=number)
@@ -77,7 +87,7 @@ def get_version(
     "/{name}/versions/{number}/card", operation_id="get_version_card", response_class=Response,
     responses={**READS, 200: {"description": "Markdown", "content": {"text/markdown": {"schema": {"type": "string"}}}}},
 )  # fmt: skip
-def get_version_card(name: ModelName, number: Number, caller: Reader, session: SessionDep) -> Response:
+def get_version_card(name: ModelName, number: VersionNumber, caller: Reader, session: SessionDep) -> Response:
     """The version's model card, for people."""
     row = require_version(session, caller.project_id, model=name, version=number)
     text = card_of(row, session.get_one(Job, row.job_id))
@@ -85,7 +95,7 @@ def get_version_card(name: ModelName, number: Number, caller: Reader, session: S
 
 
 @router.get("/{name}/versions/{number}/lineage", operation_id="get_version_lineage", responses=READS)
-def get_version_lineage(name: ModelName, number: Number, caller: Reader, session: SessionDep) -> LineageOut:
+def get_version_lineage(name: ModelName, number: VersionNumber, caller: Reader, session: SessionDep) -> LineageOut:
     """Where the version's data, settings and files come from, who let it through, and where it went."""
     row = require_version(session, caller.project_id, model=name, version=number)
     job = session.get_one(Job, row.job_id)
@@ -110,7 +120,7 @@ def get_version_lineage(name: ModelName, number: Number, caller: Reader, session
     },
 )  # fmt: skip
 def get_version_bundle(
-    name: ModelName, number: Number, caller: Reader, session: SessionDep, store: StoreDep
+    name: ModelName, number: VersionNumber, caller: Reader, session: SessionDep, store: StoreDep
 ) -> RedirectResponse:
     """Redirects to the bundle: the same bytes each time, their digest in the version's `bundle_digest`."""
     row = require_version(session, caller.project_id, model=name, version=number)
