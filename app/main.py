@@ -25,10 +25,11 @@ from app.settings import settings as read_settings
 from app.storage import S3Store
 from app.streams import Hub
 from app.telemetry import configure_logs
+from app.webhooks.router import router as webhooks_router
 
 ROUTERS = (
     health.router, accounts_router, datasets_router, jobs_router, registry_router, reviews_router, deployments_router,
-    capabilities_router,
+    capabilities_router, webhooks_router,
 )  # fmt: skip
 
 

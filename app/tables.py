@@ -296,8 +296,9 @@ class Delivery(Row):
     created_at: Mapped[datetime] = _now()
     finished_at: Mapped[datetime | None]
     __table_args__ = (
-        Index("ix_deliveries_page", "endpoint_id", "id"),
+        Index("ix_deliveries_page", "endpoint_id", "created_at", "id"),
         Index("ix_deliveries_due", "due_at", postgresql_where=text("status = 'pending'")),
+        Index("ix_deliveries_pending", "endpoint_id", postgresql_where=text("status = 'pending'")),
     )
 
 

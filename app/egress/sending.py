@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from time import monotonic
 from typing import IO, Any
 from urllib.parse import SplitResult
@@ -44,7 +45,10 @@ class Egress:
 
     def __init__(self, settings: Settings) -> None:
         self._allow = networks(settings.egress_allow)
-        self._tls = ssl.create_default_context()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context()
 
     def check_url(self, url: str) -> None:
         """Refuses a URL that could never be sent to; a public name that has no address yet passes.

@@ -243,7 +243,14 @@ def upgrade() -> None:
     op.create_index(
         "ix_deliveries_due", "deliveries", ["due_at"], unique=False, postgresql_where=sa.text("status = 'pending'")
     )
-    op.create_index("ix_deliveries_page", "deliveries", ["endpoint_id", "id"], unique=False)
+    op.create_index("ix_deliveries_page", "deliveries", ["endpoint_id", "created_at", "id"], unique=False)
+    op.create_index(
+        "ix_deliveries_pending",
+        "deliveries",
+        ["endpoint_id"],
+        unique=False,
+        postgresql_where=sa.text("status = 'pending'"),
+    )
     op.create_table(
         "deployments",
         sa.Column("id", sa.Text(), nullable=False),
@@ -406,6 +413,7 @@ def downgrade() -> None:
     op.drop_index("ix_deployments_page", table_name="deployments")
     op.drop_index("ix_deployments_ack", table_name="deployments", postgresql_where=sa.text("state = 'requested'"))
     op.drop_table("deployments")
+    op.drop_index("ix_deliveries_pending", table_name="deliveries", postgresql_where=sa.text("status = 'pending'"))
     op.drop_index("ix_deliveries_page", table_name="deliveries")
     op.drop_index("ix_deliveries_due", table_name="deliveries", postgresql_where=sa.text("status = 'pending'"))
     op.drop_table("deliveries")

@@ -1,0 +1,1 @@
+"""Where projects want their events sent, and what became of each delivery."""
