@@ -1,0 +1,175 @@
+"""Kinds of encoding: each learns a small state from training rows, and turns columns into numbers with it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.preprocessing import OneHotEncoder, TargetEncoder
+
+from workers import coerce
+
+Floats = npt.NDArray[np.float64]
+State = dict[str, Any]
+
+MISSING, UNKNOWN = -1, -2
+DAY_PARTS = ("year", "month", "day", "weekday", "hour", "epoch_seconds")
+HASH_FEATURES = 2**15
+SENTENCE_WORDS = 6.0
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a block may learn from.
+
+    Attributes:
+        frame: (rows, …) the training rows.
+        y: (rows,) class index or number.
+        bases: by column, what the snapshot holds: `number`, `boolean`, `time` or `text`.
+        classes: number of classes; 0 for a number to predict.
+        seed: of every random choice.
+    """
+
+    frame: pd.DataFrame
+    y: Floats
+    bases: Mapping[str, str]
+    classes: int
+    seed: int
+
+
+def _fit_numbers(columns: list[str], _options: Mapping[str, Any], _lesson: Lesson) -> State:
+    return {"names": columns}
+
+
+def _numbers(frame: pd.DataFrame, block: State) -> Floats:
+    return _stack([coerce.numbers(frame[name]) for name in block["columns"]])
+
+
+def _stack(columns: list[Floats]) -> Floats:
+    out = np.empty((len(columns[0]), len(columns)), dtype=np.float64)
+    for index, column in enumerate(columns):
+        out[:, index] = column
+    return out
+
+
+def _fit_times(columns: list[str], _options: Mapping[str, Any], _lesson: Lesson) -> State:
+    return {"names": [f"{name}.{part}" for name in columns for part in DAY_PARTS]}
+
+
+def _times(frame: pd.DataFrame, block: State) -> Floats:
+    return np.hstack([_parts(coerce.times(frame[name])) for name in block["columns"]])
+
+
+def _parts(micros: Floats) -> Floats:
+    """(rows, 6) Year, month, day, weekday (Monday 0), hour and seconds since 1970; NaN where there is no time."""
+    known = ~np.isnan(micros)
+    stamps = pd.DatetimeIndex(np.where(known, micros, 0).astype(np.int64).astype("datetime64[us]"))
+    columns = [stamps.year, stamps.month, stamps.day, stamps.weekday, stamps.hour]
+    return np.where(known[:, None], _stack([*(np.asarray(part, np.float64) for part in columns), micros / 1e6]), np.nan)
+
+
+def _fit_categories(columns: list[str], options: Mapping[str, Any], lesson: Lesson) -> State:
+    """The labels of each column that stand in at least `min_frequency` rows, sorted; codes are places in that list."""
+    kept = []
+    for name in columns:
+        counted = coerce.labels(lesson.frame[name], lesson.bases[name]).value_counts()
+        frequent = counted[counted >= options["min_frequency"]] if options["min_frequency"] > 1 else counted
+        kept.append(np.array(sorted(str(label) for label in frequent.index), dtype=np.str_))
+    return {"names": columns, "labels": kept, "bases": [lesson.bases[name] for name in columns]}
+
+
+def _codes(frame: pd.DataFrame, block: State) -> npt.NDArray[np.int64]:
+    """(rows, columns) Place of each label, or MISSING, or UNKNOWN."""
+    columns = []
+    for name, known, base in zip(block["columns"], block["labels"], block["bases"], strict=True):
+        labels = coerce.labels(frame[name], base)
+        codes = pd.Index(known, dtype="str").get_indexer(pd.Index(labels))
+        codes = np.where(codes >= 0, codes, UNKNOWN)
+        columns.append(np.where(labels.isna().to_numpy(), MISSING, codes))
+    return np.column_stack(columns).astype(np.int64)
+
+
+def _places(frame: pd.DataFrame, block: State) -> Floats:
+    """Codes as numbers; NaN where the label is missing or unknown."""
+    codes = _codes(frame, block).astype(np.float64)
+    return np.where(codes >= 0, codes, np.nan)
+
+
+def _fit_one_hot(columns: list[str], options: Mapping[str, Any], lesson: Lesson) -> State:
+    state = _fit_categories(columns, {"min_frequency": 1}, lesson)
+    rows = len(lesson.frame)
+    encoder = OneHotEncoder(
+        handle_unknown="infrequent_if_exist", sparse_output=False, dtype=np.float64,
+        min_frequency=min(options["min_frequency"], max(1, rows // 20)), max_categories=options["max_categories"],
+    ).fit(_codes(lesson.frame, {**state, "columns": columns}))  # fmt: skip
+    names = []
+    for name, labels, held, rare in zip(columns, state["labels"], encoder.categories_, encoder.infrequent_categories_, strict=True):
+        gone = set() if rare is None else set(rare.tolist())
+        names += [f"{name}={_shown(labels, code)}" for code in held.tolist() if code not in gone]
+        names += [f"{name}=(infrequent)"] if gone else []
+    return {**state, "names": names, "encoder": encoder}
+
+
+def _shown(labels: npt.NDArray[np.str_], code: int) -> str:
+    return "(missing)" if code == MISSING else str(labels[code])
+
+
+def _one_hot(frame: pd.DataFrame, block: State) -> Floats:
+    return np.asarray(block["encoder"].transform(_codes(frame, block)), dtype=np.float64)
+
+
+def _fit_target(columns: list[str], _options: Mapping[str, Any], lesson: Lesson) -> State:
+    state = _fit_categories(columns, {"min_frequency": 1}, lesson)
+    kind = {0: "continuous", 2: "binary"}.get(lesson.classes, "multiclass")
+    encoder = TargetEncoder(target_type=kind, random_state=lesson.seed)
+    codes = _codes(lesson.frame, {**state, "columns": columns})
+    y = lesson.y if kind == "continuous" else lesson.y.astype(np.int64)
+    crossed = encoder.fit_transform(codes, y)
+    wide = [f"{name}.target" for name in columns]
+    if kind == "multiclass":
+        wide = [f"{name}.target_{index}" for name in columns for index in encoder.classes_]
+    return {**state, "names": wide, "encoder": encoder, "crossed": np.asarray(crossed, dtype=np.float64)}
+
+
+def _target(frame: pd.DataFrame, block: State) -> Floats:
+    return np.asarray(block["encoder"].transform(_codes(frame, block)), dtype=np.float64)
+
+
+def _fit_embedding(columns: list[str], options: Mapping[str, Any], lesson: Lesson) -> State:
+    """Hashed n-grams, weighed by rarity and reduced to a few directions; of words in sentences, else of characters."""
+    (name,) = columns
+    written = coerce.texts(lesson.frame[name]) if options["text"] else coerce.labels(lesson.frame[name], lesson.bases[name]).fillna("").tolist()
+    words = np.mean([text.count(" ") + 1 for text in written[:2_000] if text] or [0])
+    state: State = {"analyzer": "word" if words >= SENTENCE_WORDS else "char_wb", "bases": [lesson.bases[name]],
+                    "text": options["text"], "columns": columns}  # fmt: skip
+    hashed = _hashed(lesson.frame, state)
+    idf = TfidfTransformer(sublinear_tf=True).fit(hashed)
+    size = max(1, min(options["dimensions"], hashed.shape[0] - 1))
+    svd = TruncatedSVD(size, random_state=lesson.seed, n_iter=3).fit(idf.transform(hashed))
+    return {**state, "names": [f"{name}[{index}]" for index in range(size)], "idf": idf, "svd": svd}
+
+
+def _hashed(frame: pd.DataFrame, block: State) -> Any:
+    (name,), (base,) = block["columns"], block["bases"]
+    written = coerce.texts(frame[name]) if block["text"] else coerce.labels(frame[name], base).fillna("").tolist()
+    spans = (1, 2) if block["analyzer"] == "word" else (3, 4)
+    return HashingVectorizer(analyzer=block["analyzer"], ngram_range=spans, n_features=HASH_FEATURES, norm=None,
+                             alternate_sign=False, dtype=np.float32).transform(written)  # fmt: skip
+
+
+def _embedding(frame: pd.DataFrame, block: State) -> Floats:
+    return np.asarray(block["svd"].transform(block["idf"].transform(_hashed(frame, block))), dtype=np.float64)
+
+
+Fit = Callable[[list[str], Mapping[str, Any], Lesson], State]
+Apply = Callable[[pd.DataFrame, State], Floats]
+
+BLOCKS: dict[str, tuple[Fit, Apply]] = {
+    "number": (_fit_numbers, _numbers), "time": (_fit_times, _times), "native": (_fit_categories, _places),
+    "ordinal": (_fit_categories, _places), "one_hot": (_fit_one_hot, _one_hot), "target": (_fit_target, _target),
+    "embedding": (_fit_embedding, _embedding),
+}  # fmt: skip

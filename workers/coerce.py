@@ -1,0 +1,118 @@
+"""Loosely typed values as what training saw: the same meaning gives the same number or label, bit for bit."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+Floats = npt.NDArray[np.float64]
+TRUE_WORDS, FALSE_WORDS = frozenset({"true", "t", "yes"}), frozenset({"false", "f", "no"})
+LARGEST_WHOLE = 2.0**63
+
+
+def base_of(series: pd.Series) -> str:
+    """What a column of a snapshot holds: `number`, `boolean`, `time` or `text`."""
+    if isinstance(series.dtype, pd.BooleanDtype) or series.dtype == bool:
+        return "boolean"
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        return "number"
+    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        return "time"
+    known = series.dropna()
+    return "boolean" if len(known) and series.dtype == object and known.map(type).eq(bool).all() else "text"
+
+
+def numbers(series: pd.Series) -> Floats:
+    """(rows,) The values as numbers; NaN where there is none, where it is infinite, or where it is no number."""
+    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        return times(series)
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        found = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        found = _numbers_of_words(series)
+    finite = np.isfinite(found)
+    return found if finite.all() else np.where(finite, found, np.nan)
+
+
+def _numbers_of_words(series: pd.Series) -> Floats:
+    """Numbers out of text or mixed values; Arrow reads them, one by one only where a value is no number."""
+    if series.dtype != object:
+        try:
+            return np.asarray(pa.array(series, pa.large_string()).cast(pa.float64()).to_numpy(zero_copy_only=False))
+        except pa.ArrowInvalid:
+            pass
+    return np.array([_number(value) for value in series.tolist()], dtype=np.float64)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str):
+        word = value.strip()
+        if word.lower() in TRUE_WORDS | FALSE_WORDS:
+            return float(word.lower() in TRUE_WORDS)
+        if "_" in word:
+            return math.nan
+        value = word
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def labels(series: pd.Series, base: str) -> pd.Series:
+    """The values as category labels, `str` with NaN for missing: `5`, `1.5`, `true`, a time, or the text itself."""
+    if base == "number":
+        return _labels_of_numbers(numbers(series))
+    if base == "boolean":
+        found = numbers(series)
+        return pd.Series(np.where(found > 0, "true", "false"), dtype="str").where(~np.isnan(found))
+    if base == "time":
+        found = times(series)
+        stamps = pd.Series(found).astype("Int64").astype("datetime64[us]")
+        return stamps.dt.strftime("%Y-%m-%dT%H:%M:%S").astype("str").where(~np.isnan(found))
+    text = series if series.dtype == "str" else pd.Series([_label(value) for value in series.tolist()], dtype="str")
+    text = text.reset_index(drop=True)
+    return text.where(text != "")
+
+
+def _labels_of_numbers(values: Floats) -> pd.Series:
+    """Distinct numbers are spelled once each."""
+    codes, distinct = pd.factorize(values, use_na_sentinel=True)
+    names = np.array([_label(value) for value in distinct.tolist()], dtype=object)
+    spelled = pd.Series(np.append(names, None)[codes], dtype="str")
+    return spelled
+
+
+def _label(value: Any) -> str | None:
+    """One value as a label; None where it is missing."""
+    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float | np.floating) and float(value).is_integer() and abs(value) < LARGEST_WHOLE:
+        return str(int(value))
+    return str(value)
+
+
+def times(series: pd.Series) -> Floats:
+    """(rows,) Microseconds since 1970 in UTC; NaN where there is no time. Text may be ISO 8601 or what pandas reads."""
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        return np.full(len(series), np.nan)
+    if not pd.api.types.is_datetime64_any_dtype(series.dtype):
+        found = pd.to_datetime(series, utc=True, errors="coerce", format="ISO8601")
+        rest = found.isna() & series.notna()
+        if rest.any():
+            found = found.astype("datetime64[us, UTC]")
+            found[rest] = pd.to_datetime(series[rest], utc=True, errors="coerce", format="mixed").astype("datetime64[us, UTC]")
+        series = found
+    if getattr(series.dtype, "tz", None) is not None:
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+    stamps = series.astype("datetime64[us]").to_numpy()
+    return np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64).astype(np.float64))
+
+
+def texts(series: pd.Series) -> list[str]:
+    """The values as text; `""` where there is none."""
+    return labels(series, "text").fillna("").tolist()

@@ -1,0 +1,190 @@
+"""The encoder: features in, numbers out; fitted on training rows, packed with the model, equal at serving."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
+
+from app.errors import InvalidData, bounded
+from app.spec.job import JobSpec
+from workers import coerce, vault
+from workers.blocks import BLOCKS, Lesson, State
+from workers.prepared import TaskType
+
+Floats = npt.NDArray[np.float64]
+FORMAT = 1
+COLUMN_BY_COLUMN = {"embedding"}
+SCALERS: dict[str, Any] = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
+
+
+@dataclass(frozen=True)
+class Step:
+    """How one kind of columns is encoded: the block's kind, its options, and what is done to its numbers after."""
+
+    kind: str
+    options: tuple[tuple[str, Any], ...] = ()
+    impute: str = "none"
+    scale: str = "none"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A fitted encoder.
+
+    Attributes:
+        input_columns: The features, in the order of the snapshot; a frame to transform must have them all.
+        feature_names: One per column of the result; any text.
+        categorical: Places of the result's columns that hold category codes 0.. and NaN.
+        blocks: The fitted state, as plain values, arrays and scikit-learn estimators.
+    """
+
+    input_columns: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    categorical: tuple[int, ...]
+    blocks: tuple[State, ...]
+
+    @classmethod
+    def fit(
+        cls, frame: pd.DataFrame, y: Floats, *, spec: JobSpec, types: Mapping[str, str], task: TaskType
+    ) -> "Encoder":
+        """An encoder of the columns of `types` (name to kind), learned from `frame` (rows, …) and `y` (rows,)."""
+        return fit_transform(frame, y, spec=spec, types=types, task=task)[0]
+
+    def transform(self, frame: pd.DataFrame) -> Floats:
+        """(rows, features) float64, C order. Labels and values never seen become missing, never an error.
+
+        Raises:
+            InvalidData: `missing_column`, where `frame` lacks an input column.
+        """
+        lacking = [name for name in self.input_columns if name not in frame.columns]
+        if lacking:
+            raise InvalidData(f"The rows lack the column {bounded(lacking[0])!r}.", code="missing_column")
+        out = np.empty((len(frame), len(self.feature_names)), dtype=np.float64)
+        start = 0
+        for block in self.blocks:
+            found = _after(BLOCKS[block["kind"]][1](frame, block), block)
+            out[:, start : start + found.shape[1]] = found
+            start += found.shape[1]
+        return out
+
+
+def fit_transform(
+    frame: pd.DataFrame, y: Floats, *, spec: JobSpec, types: Mapping[str, str], task: TaskType
+) -> tuple[Encoder, Floats]:
+    """(encoder, its numbers for the training rows); target encodings of these are cross-fitted, so no row sees itself."""
+    classes = 0 if task == "regression" else int(y.max()) + 1
+    frame = frame.reset_index(drop=True)
+    lesson = Lesson(frame, y, {name: coerce.base_of(frame[name]) for name in types}, classes, spec.reproducibility.seed)
+    blocks, found = [], []
+    for step, columns in plan(spec, types):
+        block, numbers = _learned(step, columns, lesson)
+        blocks.append(block)
+        found.append(numbers)
+    names = tuple(name for block in blocks for name in block["names"])
+    kinds = [block["kind"] for block in blocks for _ in block["names"]]
+    categorical = tuple(place for place, kind in enumerate(kinds) if kind == "native")
+    return Encoder(tuple(types), names, categorical, tuple(blocks)), np.ascontiguousarray(np.hstack(found))
+
+
+def _learned(step: Step, columns: list[str], lesson: Lesson) -> tuple[State, Floats]:
+    """(fitted block, its numbers for the training rows)."""
+    learn, apply = BLOCKS[step.kind]
+    block: State = {"kind": step.kind, "columns": columns, **learn(columns, dict(step.options), lesson)}
+    crossed = block.pop("crossed", None)
+    numbers = apply(lesson.frame, block) if crossed is None else crossed
+    imputer = _imputer(step.impute)
+    if imputer is not None:
+        numbers = np.asarray(imputer.fit_transform(numbers), dtype=np.float64)
+    scaler = _scaler(step.scale, len(numbers), lesson.seed)
+    if scaler is not None:
+        numbers = np.asarray(scaler.fit_transform(numbers), dtype=np.float64)
+    return {**block, "imputer": imputer, "scaler": scaler}, numbers
+
+
+def _imputer(name: str) -> SimpleImputer | None:
+    if name == "none":
+        return None
+    fill = 0.0 if name == "constant" else None
+    return SimpleImputer(strategy=name, fill_value=fill, keep_empty_features=True)
+
+
+def _scaler(name: str, rows: int, seed: int) -> Any:
+    if name == "quantile":
+        return QuantileTransformer(n_quantiles=min(1_000, rows), output_distribution="normal", random_state=seed)
+    return SCALERS[name]() if name in SCALERS else None
+
+
+def _after(numbers: Floats, block: State) -> Floats:
+    """Missing values filled and numbers scaled, as far as the block asks for it."""
+    for part in ("imputer", "scaler"):
+        if block[part] is not None:
+            numbers = np.asarray(block[part].transform(numbers), dtype=np.float64)
+    return numbers
+
+
+def plan(spec: JobSpec, types: Mapping[str, str]) -> list[tuple[Step, list[str]]]:
+    """(step, columns) pairs: columns that are treated alike stand together, in order of first appearance."""
+    grouped: dict[tuple[Step, str], list[str]] = {}
+    for name, kind in types.items():
+        step = _step(spec, name, kind)
+        alone = name if step.kind in COLUMN_BY_COLUMN else ""
+        grouped.setdefault((step, alone), []).append(name)
+    return [(step, columns) for (step, _), columns in grouped.items()]
+
+
+def _step(spec: JobSpec, name: str, kind: str) -> Step:
+    """How the column `name` of `kind` is treated; `auto` goes by the trainer."""
+    transform, linear = spec.transform, spec.training.algorithm == "linear"
+    own = transform.columns.get(name)
+    impute = (own and own.impute) or transform.numeric.impute
+    scale = (own and own.scale) or transform.numeric.scale
+    if impute == "auto":
+        impute = "median" if linear else "none"
+    if scale == "auto":
+        scale = "standard" if linear else "none"
+    encode = (own and own.encode) or transform.categorical.encode
+    if encode == "auto":
+        encode = "one_hot" if linear else "native"
+    if encode == "native" and linear:
+        encode = "ordinal"
+    if kind == "categorical" or (own and own.encode):
+        return _category_step(spec, encode, impute, scale)
+    if kind == "text":
+        return Step("embedding", (("dimensions", transform.text.dimensions), ("text", True)), impute, scale)
+    return Step("time" if kind == "datetime" else "number", (), impute, scale)
+
+
+def _category_step(spec: JobSpec, encode: str, impute: str, scale: str) -> Step:
+    given = spec.transform.categorical
+    if encode == "embedding":
+        return Step("embedding", (("dimensions", given.dimensions), ("text", False)), impute, scale)
+    if encode == "one_hot":
+        return Step("one_hot", (("max_categories", given.max_categories), ("min_frequency", given.min_frequency)))
+    if encode == "native":
+        return Step("native", (("min_frequency", 1),))
+    return Step(encode, (("min_frequency", 1),), impute, scale)
+
+
+def dump(encoder: Encoder, path: Path) -> None:
+    """Writes `encoder` to `path`; equal encoders give equal bytes."""
+    vault.dump({"format": FORMAT, "input_columns": list(encoder.input_columns), "blocks": list(encoder.blocks)}, path)
+
+
+def load(path: Path) -> Encoder:
+    """The encoder that `dump` wrote to `path`.
+
+    Raises:
+        DigestMismatch: the file is none of ours, or holds a type that is not allowed.
+    """
+    state = vault.load(path)
+    blocks = tuple(state["blocks"])
+    names = tuple(name for block in blocks for name in block["names"])
+    kinds = [block["kind"] for block in blocks for _ in block["names"]]
+    categorical = tuple(place for place, kind in enumerate(kinds) if kind == "native")
+    return Encoder(tuple(state["input_columns"]), names, categorical, blocks)

@@ -1,0 +1,71 @@
+"""Estimators as files: skops with a fixed allow-list, and the same state always as the same bytes."""
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import skops.io
+from skops.io.exceptions import UntrustedTypesFoundException
+
+from app.errors import DigestMismatch, bounded
+
+TRUSTED = ["numpy.dtype"]
+"""What a file may hold beyond the types that skops itself knows to be harmless; never taken from the file."""
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def dump(state: Any, path: Path) -> None:
+    """Writes `state` (plain values, arrays, estimators of scikit-learn) to `path`."""
+    path.write_bytes(constant_bytes(skops.io.dumps(state)))
+
+
+def load(path: Path) -> Any:
+    """The state that `dump` wrote to `path`.
+
+    Raises:
+        DigestMismatch: the file is none of ours, or holds a type that is not allowed.
+    """
+    try:
+        return skops.io.load(path, trusted=TRUSTED)
+    except (UntrustedTypesFoundException, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise DigestMismatch(f"The encoder file cannot be trusted: {bounded(error)}.") from None
+
+
+def constant_bytes(packed: bytes) -> bytes:
+    """A skops file without what differs from one dump to the next: addresses, names made of them, and times."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    schema = json.loads(files.pop("schema.json"))
+    names = {name: hashlib.sha256(data).hexdigest()[:32] + Path(name).suffix for name, data in files.items()}
+    _renumber(schema, {}, names)
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        stored = {names[name]: data for name, data in files.items()}
+        for name in sorted(stored):
+            _add(archive, name, stored[name])
+        _add(archive, "schema.json", json.dumps(schema, separators=(",", ":")).encode())
+    return target.getvalue()
+
+
+def _renumber(node: Any, seen: dict[int, int], names: dict[str, str]) -> None:
+    """Object ids become 1, 2, 3 … in document order; files are called by their content."""
+    if isinstance(node, dict):
+        if "__id__" in node:
+            node["__id__"] = seen.setdefault(node["__id__"], len(seen) + 1)
+        if node.get("file") in names:
+            node["file"] = names[node["file"]]
+        for inner in node.values():
+            _renumber(inner, seen, names)
+    elif isinstance(node, list):
+        for inner in node:
+            _renumber(inner, seen, names)
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    info = zipfile.ZipInfo(name, date_time=EPOCH)
+    info.create_system = 3
+    info.external_attr = 0o644 << 16
+    archive.writestr(info, data)
