@@ -11,7 +11,9 @@ cli = typer.Typer(
     help="Trains tabular models as a service: validated, tuned, gated, registered, announced.",
 )  # fmt: skip
 
-DataDir = Annotated[Path, typer.Option(help="Engines' data, secrets, logs and endpoint.json.", envvar="TRAINHOUSE_DATA_DIR")]
+DataDir = Annotated[
+    Path, typer.Option(help="Engines' data, secrets, logs and endpoint.json.", envvar="TRAINHOUSE_DATA_DIR")
+]
 Port = Annotated[int, typer.Option(help="Of the API; 0 picks a free one.", min=0, max=65535)]
 Workers = Annotated[int, typer.Option(help="Worker processes; each trains one thing at a time.", min=1, max=64)]
 Host = Annotated[str, typer.Option(help="The address that the API listens on.")]

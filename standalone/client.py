@@ -37,7 +37,15 @@ class Client(httpx2.Client):
         Raises:
             Refused: the spec is not one; each fault is named.
         """
-        return str(agreed(self.post("/v1/jobs", json=spec))["id"])
+        return str(self.make("/v1/jobs", spec)["id"])
+
+    def make(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
+        """POSTs a document and gives the answer's.
+
+        Raises:
+            Refused: the API did not take it.
+        """
+        return agreed(self.post(path, json=document))
 
     def job(self, job_id: str, *, wait: int = 0) -> dict[str, Any]:
         """The job as it is now, or when it next changes within `wait` seconds."""
@@ -53,7 +61,9 @@ class Client(httpx2.Client):
         while (job := self.job(job_id))["status"] not in wanted:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError(f"{job_id} is {job['status']} in {job['stage']} after {timeout:.0f} s: {job['error']}")
+                raise TimeoutError(
+                    f"{job_id} is {job['status']} in {job['stage']} after {timeout:.0f} s: {job['error']}"
+                )
             self.job(job_id, wait=max(1, min(LONG_POLL_SECONDS, int(left))))
         return job
 

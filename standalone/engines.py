@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
 import sysconfig
 import time
 from abc import ABC, abstractmethod
@@ -113,7 +112,9 @@ class Engine(ABC):
                 self.start()
                 child = self._child()
             if time.monotonic() > deadline:
-                raise ChildFailed(f"{self.name} does not answer after {timeout:.0f} s; see {child.log}\n{tail(child.said())}")
+                raise ChildFailed(
+                    f"{self.name} does not answer after {timeout:.0f} s; see {child.log}\n{tail(child.said())}"
+                )
             time.sleep(0.02)
         if not self.was_ready:
             self.first_ready()
@@ -300,9 +301,7 @@ class S3(Engine):
 
     def answers(self) -> bool:
         pool = PoolManager(timeout=2.0, retries=False)
-        client = Minio(
-            self.endpoint, self.access_key, self.secret_key, secure=False, region=REGION, http_client=pool
-        )
+        client = Minio(self.endpoint, self.access_key, self.secret_key, secure=False, region=REGION, http_client=pool)
         try:
             return client.bucket_exists(BUCKET)
         except Exception:  # noqa: BLE001  # the client raises its own errors and urllib3's; each means "not yet"

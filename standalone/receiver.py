@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 TOLERANCE_SECONDS = 300
 LARGEST_BODY_BYTES = 1_000_000
@@ -75,7 +75,9 @@ class Receiver:
             def do_POST(self) -> None:
                 """One webhook."""
                 length = min(int(self.headers.get("content-length") or 0), LARGEST_BODY_BYTES)
-                status = receiver.take({name.lower(): text for name, text in self.headers.items()}, self.rfile.read(length))
+                status = receiver.take(
+                    {name.lower(): text for name, text in self.headers.items()}, self.rfile.read(length)
+                )
                 self.send_response(status)
                 self.send_header("content-length", "0")
                 self.end_headers()
@@ -91,7 +93,7 @@ class Receiver:
         """Where webhooks are to be sent."""
         return f"http://127.0.0.1:{self._server.server_port}/hook"
 
-    def __enter__(self) -> "Receiver":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from standalone.children import Child
 
 HOUSE = Path(__file__).resolve().parents[1]
-THREADS = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "ARROW_NUM_THREADS")
-}
+LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "ARROW")
+THREADS = {f"{library}_NUM_THREADS": "1" for library in LIBRARIES}
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 CELERY = ("-m", "celery", "-A", "workers.main:celery", "worker", "--loglevel", "INFO")
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from app.accounts.bootstrap import bootstrap
 from app.db import make_engine
@@ -158,7 +158,10 @@ class Stack:
 
     def settings(self) -> Settings:
         """The settings that the service's processes run with."""
-        return Settings(**{name.removeprefix("TRAINHOUSE_").lower(): value for name, value in self.variables.items()})
+        known: dict[str, Any] = {
+            name.removeprefix("TRAINHOUSE_").lower(): value for name, value in self.variables.items()
+        }
+        return Settings(**known)
 
     def _choose_port(self) -> None:
         if self.options.port == 0:
@@ -224,7 +227,9 @@ class Stack:
                 elif not service.child.alive:
                     raise ChildFailed(f"{name} ended at once; see {service.child.log}\n{tail(service.child.said())}")
             if time.monotonic() > deadline:
-                raise ChildFailed(f"not ready after {READY_SECONDS:.0f} s: {', '.join(waiting)}; see {self.folder}/logs")
+                raise ChildFailed(
+                    f"not ready after {READY_SECONDS:.0f} s: {', '.join(waiting)}; see {self.folder}/logs"
+                )
             time.sleep(0.05)
 
     def _tend(self, name: str, *, alive: bool, start: Callable[[], None]) -> None:

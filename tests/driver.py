@@ -3,7 +3,7 @@
 from standalone.children import Child
 from standalone.client import Client, Refused, agreed, eventually
 from standalone.engines import Engines
-from standalone.receiver import Receiver, Received
+from standalone.receiver import Received, Receiver
 from standalone.supervisor import Stack
 
 
@@ -61,4 +61,4 @@ class RunningStack:
             eventually(service.is_up, within=60, what=f"{name} coming up")
 
 
-__all__ = ["Client", "Receiver", "Received", "Refused", "RunningStack", "agreed", "eventually"]
+__all__ = ["Client", "Received", "Receiver", "Refused", "RunningStack", "agreed", "eventually"]
