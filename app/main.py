@@ -10,12 +10,14 @@ from starlette.types import ASGIApp
 from app import health, problems
 from app.accounts.router import router as accounts_router
 from app.capabilities.router import router as capabilities_router
+from app.connections.router import router as connections_router
 from app.datasets.router import ENVELOPE_BYTES, uploads
 from app.datasets.router import router as datasets_router
 from app.db import make_engine
 from app.deployments.router import router as deployments_router
 from app.edge import Edge
-from app.http import MAX_JSON_BYTES, Replay, refuse_unknown_parameters
+from app.http import MAX_JSON_BYTES, refuse_unknown_parameters
+from app.idempotency import Replay
 from app.jobs.router import router as jobs_router
 from app.registry.router import router as registry_router
 from app.reviews.router import router as reviews_router
@@ -28,7 +30,7 @@ from app.telemetry import configure_logs
 from app.webhooks.router import router as webhooks_router
 
 ROUTERS = (
-    health.router, accounts_router, datasets_router, jobs_router, registry_router, reviews_router, deployments_router,
+    health.router, accounts_router, connections_router, datasets_router, jobs_router, registry_router, reviews_router, deployments_router,
     capabilities_router, webhooks_router,
 )  # fmt: skip
 

@@ -1,10 +1,11 @@
 """What every part of a spec shares: strictness, names, limits."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.errors import Violation
+from app.errors import Violation, bounded
 
 MAX_TRIALS = 1_000
 MAX_PARALLEL = 64
@@ -12,6 +13,7 @@ MAX_COLUMNS = 10_000
 MAX_SOURCES = 50
 MAX_SPEC_BYTES = 256 * 1024
 MAX_DEPTH = 20
+MAX_VIOLATIONS = 100
 
 
 class Part(BaseModel):
@@ -52,13 +54,26 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scalar = Annotated[str, Field(max_length=1_000), AfterValidator(no_nul)] | bool | int | Finite
 
 
-def violations_of(errors: list[Any], prefix: str = "") -> list[Violation]:
-    """Pydantic's error list as violations, with a JSON pointer for each."""
+def violations_of(errors: list[Any], prefix: str = "", *, document: Any = None) -> list[Violation]:
+    """Pydantic's error list as violations, with a JSON pointer into `document` for each; at most MAX_VIOLATIONS."""
     found = []
-    for error in errors:
-        steps = list(error["loc"])
-        if steps[:2] == ["data", "sources"]:
-            del steps[3:4]  # it names the kind of source, which is no step of the caller's document
+    for error in errors[:MAX_VIOLATIONS]:
+        steps = _without_tags(error["loc"], document)
         pointer = prefix + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
-        found.append(Violation(pointer=pointer, code=error["type"], message=error["msg"]))
+        message = bounded(error["msg"].removeprefix("Value error, "))
+        found.append(Violation(pointer=bounded(pointer), code=error["type"], message=message))
+    return found
+
+
+def _without_tags(loc: Sequence[int | str], document: Any) -> list[int | str]:
+    """Where a fault is in the document; Pydantic also names the chosen member of a union, which is no place in it."""
+    if not isinstance(document, dict | list):
+        return list(loc)
+    found: list[int | str] = []
+    here: Any = document
+    for position, step in enumerate(loc):
+        inside = (isinstance(here, dict) and step in here) or (isinstance(here, list) and step in range(len(here)))
+        if inside or position == len(loc) - 1:
+            found.append(step)
+            here = here[step] if inside else None
     return found
