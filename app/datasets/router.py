@@ -19,7 +19,6 @@ from app.http import (
     Caller,
     EarlyReader,
     EarlyTrainer,
-    Once,
     PageDep,
     Reader,
     SessionDep,
@@ -30,6 +29,7 @@ from app.http import (
     TrainOnce,
     listing,
 )
+from app.idempotency import Once
 from app.settings import Settings
 from app.storage import S3Store
 
@@ -108,7 +108,7 @@ def _keep(
         digest, size = service.copy_file(file, local, limit=settings.max_upload_bytes)
         store.put(caller.project_id, local, digest=digest)
     with transaction(request.app.state.engine) as session:
-        once = Once(request, session, caller)
+        once = Once(request, session, request.app.state.vault, project_id=caller.project_id)
         once.begin(f"{digest}\n{described.filename}\n{described.name}")
         dataset = service.add(session, caller.project_id, described, digest=digest, size_bytes=size)
         return once.answer(

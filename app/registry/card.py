@@ -8,21 +8,25 @@ from app.tables import Job, ModelVersion
 PARTS = ("test", "validation")
 
 
-def card_of(version: ModelVersion, job: Job) -> str:
-    """The card as Markdown; a caller's words in it are made harmless, so that none is read as markup."""
+def card_of(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> str:
+    """The card as Markdown; a caller's words in it are made harmless, so that none is read as markup.
+
+    Args:
+        said: By stage, the output that later stages read.
+    """
     lines = [f"# {version.model}, version {version.version}", ""]
     if version.description:
         lines += [_plain(version.description), ""]
-    return "\n".join([*lines, *_task(version, job), *_metrics(version), *_gate(version), *_origin(version, job)])
+    return "\n".join([*lines, *_task(version, job, said), *_metrics(version), *_gate(version), *_origin(version, job)])
 
 
-def _task(version: ModelVersion, job: Job) -> Iterator[str]:
-    task, training = job.spec.get("task", {}), job.spec.get("training", {})
+def _task(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    task, training = job.spec["task"], job.spec["training"]
     yield "## What it does"
     yield ""
-    yield f"- Predicts: {_plain(task.get('target', ''))}"
-    yield f"- Task: {_plain(version.facts.get('task') or task.get('type', 'auto'))}"
-    yield f"- Algorithm: {_plain(version.facts.get('algorithm') or training.get('algorithm', 'auto'))}"
+    yield f"- Predicts: {_plain(task['target'])}"
+    yield f"- Task: {_plain(said.get('validate', {}).get('task_type') or task['type'])}"
+    yield f"- Algorithm: {_plain(said.get('train', {}).get('algorithm') or training['algorithm'])}"
     yield from (f"- {_plain(name)}: {_plain(value)}" for name, value in sorted(version.tags.items()))
     yield ""
 

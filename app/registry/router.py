@@ -90,7 +90,7 @@ def get_version(
 def get_version_card(name: ModelName, number: VersionNumber, caller: Reader, session: SessionDep) -> Response:
     """The version's model card, for people."""
     row = require_version(session, caller.project_id, model=name, version=number)
-    text = card_of(row, session.get_one(Job, row.job_id))
+    text = card_of(row, session.get_one(Job, row.job_id), service.outputs_of(session, row.job_id))
     return Response(text, media_type="text/markdown", headers={"X-Content-Type-Options": "nosniff"})
 
 

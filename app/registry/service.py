@@ -12,7 +12,7 @@ from app import events
 from app.aliases import lock_model, move_alias
 from app.errors import NotFound, PreconditionFailed
 from app.ids import derived_id
-from app.tables import Alias, AliasMove, Artifact, Deployment, Job, ModelVersion, RegisteredModel
+from app.tables import Alias, AliasMove, Artifact, Deployment, Job, JobStage, ModelVersion, RegisteredModel
 
 
 @dataclass(frozen=True)
@@ -215,6 +215,12 @@ def sources_of(job: Job) -> list[dict[str, Any]]:
         }
         for name, source in sorted(job.spec.get("data", {}).get("sources", {}).items())
     ]
+
+
+def outputs_of(session: Session, job_id: str) -> dict[str, dict[str, Any]]:
+    """By stage of the job that made a version, the output that later stages read."""
+    query = select(JobStage).where(JobStage.job_id == job_id, JobStage.output.is_not(None))
+    return {row.name: row.output or {} for row in session.scalars(query)}
 
 
 def artifacts_of(session: Session, job_id: str) -> list[Artifact]:
