@@ -22,7 +22,7 @@ class LightgbmParams(Part):
     subsample_freq: Annotated[int, Field(ge=0, le=100)] = 0
     colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 1.0
     reg_alpha: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    reg_lambda: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    reg_lambda: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     min_split_gain: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     max_bin: Annotated[int, Field(ge=2, le=1_023)] = 255
     extra_trees: bool = False
