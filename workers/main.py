@@ -1,5 +1,9 @@
 """Celery's entry point: an app that carries bells and nothing else."""
 
+import ctypes
+import signal
+import sys
+
 from celery import Celery
 from celery.signals import worker_process_init
 
@@ -38,13 +42,23 @@ def make_celery(settings: Settings) -> Celery:
     return celery
 
 
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Lets the kernel end this process with its parent (Linux only): a job without its worker goes to another."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
 celery = make_celery(read_settings())
 configure_logs(read_settings())
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # celery has no types
 def warm_up(**_signal: object) -> None:
-    """Imports the learning libraries in the fresh child, before its first task asks for them."""
+    """Ties the fresh child to its parent's life, then imports the learning libraries before a task asks for them."""
+    die_with_parent()
     import workers.pipeline  # noqa: PLC0415  # only children learn; the parent stays small and starts fast
     import workers.trial  # noqa: PLC0415
 
