@@ -1,0 +1,1 @@
+"""Whole jobs over HTTP on a real stack, and what they survive."""
