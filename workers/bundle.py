@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app.errors import DigestMismatch, InvalidData
+from app.errors import DigestMismatch
 from workers import encoding
 from workers.answers import columns_of
 from workers.prepared import TaskType
@@ -134,9 +134,6 @@ class Bundle:
         Raises:
             InvalidData: an input column is missing.
         """
-        missing = [name for name in self.encoder.input_columns if name not in frame.columns]
-        if missing:
-            raise InvalidData(f"{len(missing)} input columns are missing, first {missing[0]!r}.", code="missing_columns")
         return self.fitted.predict(self.encoder.transform(frame))
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
