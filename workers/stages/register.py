@@ -111,7 +111,7 @@ def metadata_of(ctx: Context, *, spec: dict[str, Any], model: bytes, encoder: by
 
 def signature_of(ctx: Context, metadata: dict[str, Any], input_columns: Any) -> dict[str, Any]:
     """`signature.json`: input columns with their types, output columns with theirs."""
-    features = ctx.outputs["validate"]["features"]
+    features = dict(ctx.outputs["validate"]["features"])
     classes = metadata["classes"]
     outputs = [{"name": "prediction", "type": "text" if classes else "numeric"}]
     outputs += [{"name": f"probability:{name}", "type": "numeric"} for name in sorted(classes)]
