@@ -3,13 +3,15 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, Literal
 
+from anyio import CancelScope, CapacityLimiter, to_thread
 from fastapi import Depends, Path, Query, Request, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -64,7 +66,7 @@ class StrictRoute(APIRoute):
         return strict
 
 
-def refuse_unknown_parameters(request: Request) -> None:
+async def refuse_unknown_parameters(request: Request) -> None:
     """A query parameter that the operation does not know is a fault, not a thing to ignore.
 
     Raises:
@@ -90,28 +92,42 @@ def _known_parameters(request: Request) -> set[str]:
     return found
 
 
-def the_settings(request: Request) -> Settings:
+async def the_settings(request: Request) -> Settings:
     """This process's settings."""
     found: Settings = request.app.state.settings
     return found
 
 
-def the_vault(request: Request) -> Vault:
+async def the_vault(request: Request) -> Vault:
     """What seals and opens secrets."""
     found: Vault = request.app.state.vault
     return found
 
 
-def the_store(request: Request) -> S3Store:
+async def the_store(request: Request) -> S3Store:
     """Where blobs are."""
     found: S3Store = request.app.state.store
     return found
 
 
-def open_session(request: Request) -> Iterator[Session]:
-    """One transaction for one request; it commits before the answer is sent."""
-    with transaction(request.app.state.engine) as session:
-        yield session
+async def open_session(request: Request) -> AsyncIterator[Session]:
+    """One transaction for one request; it commits before the answer is sent.
+
+    Raises:
+        Unavailable: too many requests wait for a connection.
+    """
+    async with request.app.state.turns:
+        opened = transaction(request.app.state.engine)
+        session = opened.__enter__()  # connects at its first statement
+        try:
+            yield session
+        except BaseException as error:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(
+                    opened.__exit__, type(error), error, error.__traceback__, limiter=CapacityLimiter(1)
+                )
+            raise
+        await to_thread.run_sync(opened.__exit__, None, None, None, limiter=CapacityLimiter(1))
 
 
 SessionDep = Annotated[Session, Depends(open_session, scope="function")]
@@ -174,13 +190,18 @@ def caller_with(scope: Scope) -> Any:
     return Depends(caller, scope="function")
 
 
+def _admit_alone(request: Request, vault: Vault, scope: Scope) -> Caller:
+    with transaction(request.app.state.engine) as session:
+        return admit(session, vault, request, scope=scope)
+
+
 @cache
 def caller_before(scope: Scope) -> Any:
     """A dependency that gives the caller in a transaction of its own, for an operation that waits or streams."""
 
-    def caller(request: Request, vault: VaultDep, _shown: Shown) -> Caller:
-        with transaction(request.app.state.engine) as session:
-            return admit(session, vault, request, scope=scope)
+    async def caller(request: Request, vault: VaultDep, _shown: Shown) -> Caller:
+        async with request.app.state.turns:
+            return await run_in_threadpool(_admit_alone, request, vault, scope)
 
     return Depends(caller)
 
@@ -237,7 +258,7 @@ class Page:
         return self.after[0]
 
 
-def page(
+async def page(
     limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Annotated[str | None, Query(max_length=512)] = None
 ) -> Page:
     """The page that the query parameters ask for.
@@ -287,7 +308,7 @@ def once_for(scope: Scope) -> Any:
     def once(
         request: Request, session: SessionDep, raw: Annotated[bytes, Depends(raw_body)], caller: Annotated[Caller, who]
     ) -> Once:
-        made = Once(request, session, the_vault(request), project_id=caller.project_id)
+        made = Once(request, session, request.app.state.vault, project_id=caller.project_id)
         made.begin(raw)
         return made
 

@@ -27,12 +27,16 @@ from app.settings import settings as read_settings
 from app.storage import S3Store
 from app.streams import Hub
 from app.telemetry import configure_logs
+from app.turns import Turns
 from app.webhooks.router import router as webhooks_router
 
 ROUTERS = (
     health.router, accounts_router, connections_router, datasets_router, jobs_router, registry_router, reviews_router, deployments_router,
     capabilities_router, webhooks_router,
 )  # fmt: skip
+
+CONNECTIONS = 20
+MOST_WAITING = 500
 
 
 class Api(FastAPI):
@@ -52,7 +56,8 @@ def build(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan, dependencies=[Depends(refuse_unknown_parameters)], redirect_slashes=False,
     )  # fmt: skip
     app.state.settings = known
-    app.state.engine = make_engine(known, application="api", pool_size=20)
+    app.state.engine = make_engine(known, application="api", pool_size=CONNECTIONS)
+    app.state.turns = Turns(CONNECTIONS, most_waiting=MOST_WAITING)
     app.state.vault = Vault(known.secret_keys.get_secret_value())
     app.state.store = S3Store(known)
     app.state.hub = Hub(known)

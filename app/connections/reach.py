@@ -12,6 +12,8 @@ from app.egress import resolve
 from app.errors import SourceRefused, SourceUnavailable
 
 SECONDS = 5
+NO_FILE = "/dev/null/none"
+"""Where the driver is told to look for passwords, so that it looks nowhere."""
 
 
 def reach(kind: str, config: dict[str, Any], secret: dict[str, str], *, allow: str) -> str:
@@ -63,7 +65,11 @@ def _s3(config: dict[str, Any], secret: dict[str, str], allow: str) -> str:
         next(iter(client.list_objects(config["bucket"])), None)
     except S3Error as error:
         raise SourceRefused(f"The store answered {error.code}.") from None
-    except (ServerError, InvalidResponseError, HTTPError, OSError) as error:
+    except InvalidResponseError as error:
+        if "code: 40" in str(error):  # some stores say it without a document
+            raise SourceRefused("The store refuses this key.") from None
+        raise SourceUnavailable("The store answered no S3.") from None
+    except (ServerError, HTTPError, OSError) as error:
         raise SourceUnavailable(f"The store does not answer ({type(error).__name__}).") from None
     except (MinioException, ValueError) as error:
         raise SourceRefused(f"The store answered no S3 ({type(error).__name__}).") from None
@@ -78,7 +84,7 @@ def _postgres(config: dict[str, Any], secret: dict[str, str], allow: str) -> str
     try:
         with psycopg.connect(
             host=config["host"], hostaddr=addresses[0], port=config["port"], dbname=config["database"],
-            user=config["user"], password=secret.get("password", ""), passfile="/dev/null",
+            user=config["user"], password=secret.get("password", ""), passfile=NO_FILE,
             sslmode=config["sslmode"], connect_timeout=SECONDS, application_name="trainhouse", options=options,
             tcp_user_timeout=SECONDS * 1000,
         ) as session:  # fmt: skip

@@ -59,6 +59,8 @@ def violations_of(errors: list[Any], prefix: str = "", *, document: Any = None) 
     found = []
     for error in errors[:MAX_VIOLATIONS]:
         steps = _without_tags(error["loc"], document)
+        if error["type"].startswith("union_tag"):
+            steps.append(error.get("ctx", {}).get("discriminator", "").strip("'"))
         pointer = prefix + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
         message = bounded(error["msg"].removeprefix("Value error, "))
         found.append(Violation(pointer=bounded(pointer), code=error["type"], message=message))
