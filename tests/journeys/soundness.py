@@ -50,7 +50,9 @@ def assert_sound(stack: RunningStack, job_id: str, *, attempts: range | None = N
     assert job["status"] == "succeeded", job["error"]
     assert [stage["status"] for stage in job["stages"] if stage["status"] not in {"succeeded", "skipped"}] == []
     if attempts is not None:
-        assert job["attempt"] in attempts, [line["message"] for line in stack.client.everything(f"/v1/jobs/{job_id}/logs")]
+        assert job["attempt"] in attempts, [
+            line["message"] for line in stack.client.everything(f"/v1/jobs/{job_id}/logs")
+        ]
     mine = [version for version in versions_of(stack, job["model"]) if version["job_id"] == job_id]
     assert len(mine) == 1
     for kind in ("model.version.registered", "job.succeeded"):
@@ -74,7 +76,8 @@ def holder_of(connection: psycopg.Connection[Any], job_id: str) -> int | None:
     row = connection.execute("select lease_owner from jobs where id = %s", (job_id,)).fetchone()
     if row is None or row[0] is None:
         row = connection.execute(
-            "select lease_owner from trials where job_id = %s and status = 'running' and lease_owner is not null", (job_id,)
+            "select lease_owner from trials where job_id = %s and status = 'running' and lease_owner is not null",
+            (job_id,),
         ).fetchone()
     return int(row[0].split(":")[1]) if row and row[0] else None
 

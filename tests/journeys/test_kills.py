@@ -71,7 +71,9 @@ def test_a_worker_killed_inside_deploy_makes_one_deployment_and_one_event(
     stack.heal()
     hook = agreed(stack.client.post("/v1/webhooks", json={"url": receiver.url, "events": ["deployment.requested"]}))
     receiver.secret = hook["secret"]
-    spec = a_spec(stack.client.upload(a_table(tmp_path / "t.csv")), "killed-in-deploy", deployment={"target": "staging"})
+    spec = a_spec(
+        stack.client.upload(a_table(tmp_path / "t.csv")), "killed-in-deploy", deployment={"target": "staging"}
+    )
     with database(stack) as holding, database(stack) as looking:
         looking.autocommit = True
         holding.execute("select 1 from webhook_endpoints where id = %s for update", (hook["id"],))

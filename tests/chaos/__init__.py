@@ -1,0 +1,1 @@
+"""Random faults, many of them, and the invariants that hold all the same."""
