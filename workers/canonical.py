@@ -235,7 +235,9 @@ def _as_numbers(text: pa.ChunkedArray, name: str) -> pa.ChunkedArray | None:
 def _as_booleans(text: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
     """Booleans; raises ArrowInvalid where a value is none."""
     truth = pc.is_in(text, value_set=pa.array([word for word, true in BOOLEAN_WORDS.items() if true], text.type))
-    falsehood = pc.is_in(text, value_set=pa.array([word for word, true in BOOLEAN_WORDS.items() if not true], text.type))
+    falsehood = pc.is_in(
+        text, value_set=pa.array([word for word, true in BOOLEAN_WORDS.items() if not true], text.type)
+    )
     if not pc.all(pc.or_(pc.or_(truth, falsehood), pc.is_null(text))).as_py():
         raise pa.ArrowInvalid("not boolean")
     return pc.if_else(pc.is_null(text), pa.scalar(None, pa.bool_()), truth)

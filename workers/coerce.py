@@ -22,7 +22,11 @@ def base_of(series: pd.Series) -> str:
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         return "time"
     known = series.dropna()
-    return "boolean" if len(known) and series.dtype == object and known.map(type).eq(bool).all() else "text"
+    return (
+        "boolean"
+        if len(known) and series.dtype == object and all(isinstance(value, bool) for value in known)
+        else "text"
+    )
 
 
 def numbers(series: pd.Series) -> Floats:
@@ -80,9 +84,8 @@ def labels(series: pd.Series, base: str) -> pd.Series:
 def _labels_of_numbers(values: Floats) -> pd.Series:
     """Distinct numbers are spelled once each."""
     codes, distinct = pd.factorize(values, use_na_sentinel=True)
-    names = np.array([_label(value) for value in distinct.tolist()], dtype=object)
-    spelled = pd.Series(np.append(names, None)[codes], dtype="str")
-    return spelled
+    names = np.array([*(_label(value) for value in distinct.tolist()), None], dtype=object)  # code -1: missing
+    return pd.Series(names[codes], dtype="str")
 
 
 def _label(value: Any) -> str | None:
@@ -91,7 +94,7 @@ def _label(value: Any) -> str | None:
         return None
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
-    if isinstance(value, float | np.floating) and float(value).is_integer() and abs(value) < LARGEST_WHOLE:
+    if isinstance(value, float | np.floating) and float(value).is_integer() and abs(float(value)) < LARGEST_WHOLE:
         return str(int(value))
     return str(value)
 
@@ -105,7 +108,9 @@ def times(series: pd.Series) -> Floats:
         rest = found.isna() & series.notna()
         if rest.any():
             found = found.astype("datetime64[us, UTC]")
-            found[rest] = pd.to_datetime(series[rest], utc=True, errors="coerce", format="mixed").astype("datetime64[us, UTC]")
+            found[rest] = pd.to_datetime(series[rest], utc=True, errors="coerce", format="mixed").astype(
+                "datetime64[us, UTC]"
+            )
         series = found
     if getattr(series.dtype, "tz", None) is not None:
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)

@@ -14,6 +14,7 @@ FREE_TEXT_SHARE = 0.2
 FREE_TEXT_DISTINCT = 50
 ID_SHARE = 0.99
 ID_ROWS = 50
+PLAIN = {pa.bool_(): "boolean", pa.timestamp("us"): "datetime"}
 
 
 def not_features(spec: JobSpec) -> set[str]:
@@ -61,10 +62,8 @@ def inferred(column: pa.ChunkedArray) -> tuple[str | None, str | None]:
     distinct = pc.count_distinct(column, mode="only_valid").as_py()
     if distinct == 1 and column.null_count == 0:
         return None, "constant"
-    if column.type == pa.bool_():
-        return "boolean", None
-    if column.type == pa.timestamp("us"):
-        return "datetime", None
+    if column.type in PLAIN:
+        return PLAIN[column.type], None
     unique = rows >= ID_ROWS and distinct >= ID_SHARE * rows
     if column.type in (pa.int64(), pa.float64()):
         return "numeric", "id_like" if unique and column.type == pa.int64() and _is_counter(column, rows) else None

@@ -74,7 +74,7 @@ def _tests(
     """(rule, test) pairs; each test answers for all rows with one vectorised pass, and nulls pass."""
     kept: list[tuple[str, pa.ChunkedArray]] = []
     if contract.min is not None or contract.max is not None:
-        kept.extend(_bounds(name, column, contract))
+        kept.extend(_bounds(column, contract))
     if contract.allowed is not None:
         kept.append(("allowed", pc.is_in(column.cast(pa.large_string()), value_set=_allowed(contract.allowed))))
     if contract.pattern is not None:
@@ -87,7 +87,7 @@ def _answer(passed: pa.ChunkedArray) -> Callable[[pd.Series], pd.Series]:
     return lambda series: pd.Series(values, index=series.index) | series.isna()
 
 
-def _bounds(name: str, column: pa.ChunkedArray, contract: ColumnContract) -> list[tuple[str, pa.ChunkedArray]]:
+def _bounds(column: pa.ChunkedArray, contract: ColumnContract) -> list[tuple[str, pa.ChunkedArray]]:
     if column.type not in (pa.int64(), pa.float64()):
         nothing = pa.chunked_array([pa.array(np.zeros(len(column), dtype=bool))])
         return [("min_max_of_no_number", nothing)]

@@ -38,7 +38,7 @@ def compare(table: pa.Table, reference: Mapping[str, Any], spec: Drift) -> list[
     A column has drifted when its distance passes the threshold and chance does not explain it (p below 0.001), so
     that small tables raise no false alarm and huge ones no alarm about trifles.
     """
-    return [_judge(name, *counts, spec) for name in table.column_names if name in reference["columns"]
+    return [_judge(name, counts, spec) for name in table.column_names if name in reference["columns"]
             and (counts := paired_counts(table.column(name), reference["columns"][name], int(reference["rows"])))]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def paired_counts(column: pa.ChunkedArray, past: Mapping[str, Any], rows: int) -
         return None
     ordered = "edges" in past
     if ordered:
-        values = measure(column) if column.null_count < len(column) else np.empty(0)
+        values = np.sort(measure(column))
         now = between(values, np.asarray(past["edges"], dtype=np.float64)).astype(np.float64)
         then = np.asarray(past["counts"], dtype=np.float64)
     elif "categories" in past:
@@ -71,14 +71,17 @@ def _by_label(counted: Mapping[str, int], past: Mapping[str, Any]) -> tuple[Coun
             np.array([*past["categories"].values(), past["other"]], dtype=np.float64))  # fmt: skip
 
 
-def _judge(name: str, now: Counts, then: Counts, ordered: bool, spec: Drift) -> Moved:
+def _judge(name: str, counts: tuple[Counts, Counts, bool], spec: Drift) -> Moved:
+    now, then, ordered = counts
     method = spec.method if spec.method != "auto" else "psi"
     if method in {"ks", "wasserstein"} and not ordered:
         method = "chi2"
     value = DISTANCES[method](now / now.sum(), then / then.sum())
     threshold = spec.threshold if spec.threshold is not None and method == spec.method else THRESHOLDS[method]
     chance = _chance(now, then)
-    return Moved(name, method, round(value, 6), threshold, round(chance, 6), bool(value > threshold and chance < CERTAINTY))
+    return Moved(
+        name, method, round(value, 6), threshold, round(chance, 6), bool(value > threshold and chance < CERTAINTY)
+    )
 
 
 def _chance(now: Counts, then: Counts) -> float:

@@ -33,6 +33,10 @@ class Step:
     scale: str = "none"
 
 
+BLIND = frozenset({Step("number"), Step("time")})
+"""Steps that learn nothing, so that no rows need be gathered for them."""
+
+
 @dataclass(frozen=True)
 class Encoder:
     """A fitted encoder.
@@ -54,7 +58,7 @@ class Encoder:
         cls, frame: pd.DataFrame, y: Floats, *, spec: JobSpec, types: Mapping[str, str], task: TaskType
     ) -> "Encoder":
         """An encoder of the columns of `types` (name to kind), learned from `frame` (rows, …) and `y` (rows,)."""
-        return fit_transform(frame, y, spec=spec, types=types, task=task)[0]
+        return fit_transform(frame, y, train=np.ones(len(y), dtype=bool), spec=spec, types=types, task=task)[0]
 
     def transform(self, frame: pd.DataFrame) -> Floats:
         """(rows, features) float64, C order. Labels and values never seen become missing, never an error.
@@ -68,43 +72,68 @@ class Encoder:
         out = np.empty((len(frame), len(self.feature_names)), dtype=np.float64)
         start = 0
         for block in self.blocks:
-            found = _after(BLOCKS[block["kind"]][1](frame, block), block)
-            out[:, start : start + found.shape[1]] = found
-            start += found.shape[1]
+            end = start + len(block["names"])
+            _write(frame, block, out[:, start:end])
+            start = end
         return out
 
 
 def fit_transform(
-    frame: pd.DataFrame, y: Floats, *, spec: JobSpec, types: Mapping[str, str], task: TaskType
+    frame: pd.DataFrame,
+    y: Floats,
+    *,
+    train: npt.NDArray[np.bool_],
+    spec: JobSpec,
+    types: Mapping[str, str],
+    task: TaskType,
 ) -> tuple[Encoder, Floats]:
-    """(encoder, its numbers for the training rows); target encodings of these are cross-fitted, so no row sees itself."""
+    """(encoder learned from the rows of `train`, (rows, features) numbers of all rows of `frame`).
+
+    Target encodings of the training rows are cross-fitted, so that none of them has seen its own target; only there
+    do the numbers differ from `encoder.transform(frame)`.
+    """
     classes = 0 if task == "regression" else int(y.max()) + 1
-    frame = frame.reset_index(drop=True)
-    lesson = Lesson(frame, y, {name: coerce.base_of(frame[name]) for name in types}, classes, spec.reproducibility.seed)
-    blocks, found = [], []
+    blocks: list[State] = []
+    crossed: list[Floats | None] = []
     for step, columns in plan(spec, types):
-        block, numbers = _learned(step, columns, lesson)
+        part = frame[columns] if step in BLIND else frame.loc[train, columns].reset_index(drop=True)
+        bases = {name: coerce.base_of(frame[name]) for name in columns}
+        block = _learned(step, columns, Lesson(part, y[train], bases, classes, spec.reproducibility.seed))
+        crossed.append(block.pop("crossed", None))
         blocks.append(block)
-        found.append(numbers)
+    encoder = _assembled(tuple(types), blocks)
+    out = encoder.transform(frame)
+    start = 0
+    for block, numbers in zip(blocks, crossed, strict=True):
+        end = start + len(block["names"])
+        if numbers is not None:
+            out[train, start:end] = _after(numbers, block)
+        start = end
+    return encoder, out
+
+
+def _assembled(input_columns: tuple[str, ...], blocks: list[State]) -> Encoder:
     names = tuple(name for block in blocks for name in block["names"])
     kinds = [block["kind"] for block in blocks for _ in block["names"]]
     categorical = tuple(place for place, kind in enumerate(kinds) if kind == "native")
-    return Encoder(tuple(types), names, categorical, tuple(blocks)), np.ascontiguousarray(np.hstack(found))
+    return Encoder(input_columns, names, categorical, tuple(blocks))
 
 
-def _learned(step: Step, columns: list[str], lesson: Lesson) -> tuple[State, Floats]:
-    """(fitted block, its numbers for the training rows)."""
-    learn, apply = BLOCKS[step.kind]
-    block: State = {"kind": step.kind, "columns": columns, **learn(columns, dict(step.options), lesson)}
-    crossed = block.pop("crossed", None)
-    numbers = apply(lesson.frame, block) if crossed is None else crossed
-    imputer = _imputer(step.impute)
-    if imputer is not None:
-        numbers = np.asarray(imputer.fit_transform(numbers), dtype=np.float64)
-    scaler = _scaler(step.scale, len(numbers), lesson.seed)
-    if scaler is not None:
-        numbers = np.asarray(scaler.fit_transform(numbers), dtype=np.float64)
-    return {**block, "imputer": imputer, "scaler": scaler}, numbers
+def _learned(step: Step, columns: list[str], lesson: Lesson) -> State:
+    """The fitted block; `crossed` in it are numbers for the training rows that differ from those for others."""
+    block: State = {"kind": step.kind, "columns": columns, "imputer": None, "scaler": None}
+    block |= BLOCKS[step.kind][0](columns, dict(step.options), lesson)
+    parts = {"imputer": _imputer(step.impute), "scaler": _scaler(step.scale, len(lesson.frame), lesson.seed)}
+    if any(part is not None for part in parts.values()):
+        numbers = block.get("crossed")
+        if numbers is None:
+            numbers = np.empty((len(lesson.frame), len(block["names"])))
+            BLOCKS[step.kind][1](lesson.frame, block, numbers)
+        for name, part in parts.items():
+            if part is not None:
+                block[name] = part.fit(numbers)
+                numbers = part.transform(numbers)
+    return block
 
 
 def _imputer(name: str) -> SimpleImputer | None:
@@ -118,6 +147,13 @@ def _scaler(name: str, rows: int, seed: int) -> Any:
     if name == "quantile":
         return QuantileTransformer(n_quantiles=min(1_000, rows), output_distribution="normal", random_state=seed)
     return SCALERS[name]() if name in SCALERS else None
+
+
+def _write(frame: pd.DataFrame, block: State, out: Floats) -> None:
+    """Writes what `block` makes of `frame` into `out`, (rows, features of the block)."""
+    BLOCKS[block["kind"]][1](frame, block, out)
+    if len(out) and (block["imputer"] is not None or block["scaler"] is not None):
+        out[:] = _after(out, block)
 
 
 def _after(numbers: Floats, block: State) -> Floats:
@@ -183,8 +219,4 @@ def load(path: Path) -> Encoder:
         DigestMismatch: the file is none of ours, or holds a type that is not allowed.
     """
     state = vault.load(path)
-    blocks = tuple(state["blocks"])
-    names = tuple(name for block in blocks for name in block["names"])
-    kinds = [block["kind"] for block in blocks for _ in block["names"]]
-    categorical = tuple(place for place, kind in enumerate(kinds) if kind == "native")
-    return Encoder(tuple(state["input_columns"]), names, categorical, blocks)
+    return _assembled(tuple(state["input_columns"]), list(state["blocks"]))

@@ -44,9 +44,7 @@ def stratified(strata: npt.NDArray[np.int64], shares: Shares, *, seed: int) -> P
     return parts
 
 
-def _whole(
-    ideal: npt.NDArray[np.float64], rows: int, *, least: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int64]:
+def _whole(ideal: npt.NDArray[np.float64], rows: int, *, least: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """Three whole numbers near `ideal` that add up to `rows`, at least `least` where there are enough rows."""
     if rows < least.sum():
         return np.array([1, 0, rows - 1])
@@ -58,7 +56,9 @@ def _whole(
     return counts
 
 
-def quantile_strata(values: npt.NDArray[np.float64], *, at_most: int = 20, rows_each: int = 20) -> npt.NDArray[np.int64]:
+def quantile_strata(
+    values: npt.NDArray[np.float64], *, at_most: int = 20, rows_each: int = 20
+) -> npt.NDArray[np.int64]:
     """(rows,) The quantile bin of each number; small tables get fewer bins, and ties may merge some."""
     bins = int(np.clip(len(values) // rows_each, 1, at_most))
     edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
@@ -89,8 +89,9 @@ def by_group(groups: npt.NDArray[np.int64], shares: Shares, *, seed: int) -> Par
 
 
 def by_time(column: pa.ChunkedArray, shares: Shares, *, gap: str | None, name: str) -> Parts:
-    """(rows,) The earliest rows train, the latest test; equal times stay together; rows within `gap` before a cut
-    are in no part.
+    """(rows,) The earliest rows train, the latest test.
+
+    Equal times stay together; rows within `gap` before a cut are in no part.
 
     Raises:
         InvalidData: `time_missing`, `not_a_time`, `gap_needs_times`.
@@ -108,7 +109,9 @@ def by_time(column: pa.ChunkedArray, shares: Shares, *, gap: str | None, name: s
         width = int(gap[:-1]) * UNIT_SECONDS[gap[-1]] * 1_000_000
     times = column.cast(pa.int64()).to_numpy() if column.type != pa.float64() else column.to_numpy()
     ordered = np.sort(times)
-    first, second = (ordered[min(len(ordered) - 1, round(len(ordered) * share))] for share in (shares[0], shares[0] + shares[1]))
+    first, second = (
+        ordered[min(len(ordered) - 1, round(len(ordered) * share))] for share in (shares[0], shares[0] + shares[1])
+    )
     parts = np.where(times < first, 0, np.where(times < second, 1, 2)).astype(np.int8)
     for part, cut in ((0, first), (1, second)):
         parts[(parts == part) & (times >= cut - width)] = NOWHERE if width else part
@@ -140,4 +143,3 @@ def by_hash(labels: Sequence[str | None], shares: Shares, *, seed: int) -> Parts
     hashed = pd.util.hash_array(words, hash_key=f"{seed:016d}")
     place = hashed.astype(np.float64) / 2.0**64
     return np.where(place < shares[0], 0, np.where(place < shares[0] + shares[1], 1, 2)).astype(np.int8)
-

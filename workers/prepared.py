@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ class Prepared:
 
 def save(prepared: Prepared, path: Path) -> None:
     """Writes `prepared` to `path` as an uncompressed npz that holds no pickle."""
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "x": prepared.x, "y": prepared.y, "part": prepared.part, "row": prepared.row,
         "feature_names": np.asarray(prepared.feature_names, dtype=np.str_),
         "categorical": np.asarray(prepared.categorical, dtype=np.int64),

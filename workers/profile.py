@@ -8,6 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+Floats = npt.NDArray[np.float64]
+
 BINS = 20
 TOP_CATEGORIES = 50
 LONGEST_LABEL = 100
@@ -37,7 +39,9 @@ def describe(column: pa.ChunkedArray, kind: str | None) -> dict[str, Any]:
 
 def kind_of(column: pa.ChunkedArray) -> str:
     """`numeric`, `datetime`, `boolean` or `text`, by the canonical type alone."""
-    return {pa.bool_(): "boolean", pa.timestamp("us"): "datetime", pa.large_string(): "text"}.get(column.type, "numeric")
+    return {pa.bool_(): "boolean", pa.timestamp("us"): "datetime", pa.large_string(): "text"}.get(
+        column.type, "numeric"
+    )
 
 
 def _fits(column: pa.ChunkedArray, kind: str) -> bool:
@@ -45,41 +49,49 @@ def _fits(column: pa.ChunkedArray, kind: str) -> bool:
     return kind in {"categorical", kind_of(column)}
 
 
-def measure(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+def measure(column: pa.ChunkedArray) -> Floats:
     """The known, finite values as float64: numbers, microseconds since 1970, or lengths of text in characters."""
     known = column.drop_null()
     if column.type == pa.large_string():
         known = pc.utf8_length(known)
     elif column.type == pa.timestamp("us"):
         known = known.cast(pa.int64())
-    values = np.asarray(known.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
-    return values[np.isfinite(values)]
+    values = np.array(known.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+    finite = np.isfinite(values)
+    return values if finite.all() else values[finite]
 
 
-def _numbers(values: npt.NDArray[np.float64], column: pa.ChunkedArray) -> dict[str, Any]:
+def _numbers(values: Floats, column: pa.ChunkedArray) -> dict[str, Any]:
     """Moments, quantiles, and counts between edges of about equal mass."""
     if values.size == 0:
         return {"infinite": len(column) - column.null_count}
-    ordered = np.sort(values)
-    edges = np.unique(np.quantile(ordered, np.linspace(0, 1, BINS + 1)))
+    values.sort()
+    edges = np.unique(_at(values, np.linspace(0, 1, BINS + 1)))
     return {
-        "mean": float(values.mean()), "std": float(values.std()),
-        "quantiles": [float(value) for value in np.quantile(ordered, QUANTILES)],
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        "quantiles": _at(values, np.array(QUANTILES)).tolist(),
         "infinite": len(column) - column.null_count - values.size,
-        "edges": [float(edge) for edge in edges], "counts": between(values, edges).tolist(),
-    }  # fmt: skip
+        "edges": edges.tolist(),
+        "counts": between(values, edges).tolist(),
+    }
 
 
-def between(values: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """How many values fall below, into each bin of, and above `edges`; a value on an edge counts to the right.
+def _at(ordered: Floats, shares: Floats) -> Floats:
+    """The value at each share of the way through ascending values."""
+    return ordered[np.rint(shares * (len(ordered) - 1)).astype(np.int64)]
+
+
+def between(ordered: Floats, edges: Floats) -> npt.NDArray[np.int64]:
+    """How many ascending values fall below, into each bin of, and above `edges`; the last bin holds its right end.
 
     With one edge only, the values below, on and above it.
     """
+    places = np.searchsorted(ordered, edges, side="left")
+    places[-1] = np.searchsorted(ordered, edges[-1], side="right")
     if len(edges) == 1:
-        return np.array([(values < edges[0]).sum(), (values == edges[0]).sum(), (values > edges[0]).sum()])
-    places = np.searchsorted(edges, values, side="right")
-    places[values == edges[-1]] = len(edges) - 1
-    return np.bincount(places, minlength=len(edges) + 1)
+        places = np.array([np.searchsorted(ordered, edges[0], side="left"), places[-1]])
+    return np.diff(places, prepend=0, append=len(ordered))
 
 
 def _categories(column: pa.ChunkedArray) -> dict[str, Any]:

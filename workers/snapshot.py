@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,14 +31,16 @@ def _column_digest(column: pa.ChunkedArray) -> bytes:
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     state = hashlib.sha256()
     if array.null_count:
-        state.update(np.packbits(array.is_null().to_numpy(zero_copy_only=False)))
+        state.update(np.packbits(array.is_null().to_numpy(zero_copy_only=False)).data)
     if TYPE_NAMES[array.type] == "text":
         _hash_text(state, array)
         return state.digest()
     zero = pa.scalar(0, pa.int64()).cast(array.type)
     filled = array.fill_null(zero) if array.null_count else array
     values = filled.to_numpy(zero_copy_only=False)
-    state.update(np.packbits(values) if array.type == pa.bool_() else np.ascontiguousarray(values).view(np.uint8))
+    state.update(
+        (np.packbits(values) if array.type == pa.bool_() else np.ascontiguousarray(values).view(np.uint8)).data
+    )
     return state.digest()
 
 
@@ -46,7 +49,8 @@ def _hash_text(state: "hashlib._Hash", array: pa.Array) -> None:
     filled = array.cast(pa.large_string()).fill_null("")
     count = len(filled)
     offsets = np.frombuffer(filled.buffers()[1], dtype=np.int64)[filled.offset : filled.offset + count + 1]
-    state.update(np.ascontiguousarray(offsets - offsets[0]).view(np.uint8) if count else b"")
+    if count:
+        state.update((offsets - offsets[0]).view(np.uint8).data)
     data = filled.buffers()[2]
     if count and data is not None:
         state.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
@@ -62,6 +66,11 @@ def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     file = pq.ParquetFile(path, memory_map=True)
     table = file.read(columns=None if columns is None else list(columns), use_threads=False)
     return table if columns is None else table.select(list(columns))
+
+
+def rows(table: pa.Table, wanted: npt.NDArray[np.int64]) -> pa.Table:
+    """The rows of `table` at the ascending positions `wanted`; `table` itself where these are all."""
+    return table if len(wanted) == table.num_rows else table.take(pa.array(wanted))
 
 
 def names(path: Path) -> list[str]:

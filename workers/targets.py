@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.errors import InvalidData, bounded
+from app.spec.base import Scalar
 from app.spec.data import Task
 from workers.prepared import TaskType
 
@@ -69,7 +70,9 @@ def _guessed(column: pa.ChunkedArray, distinct: int) -> str:
     if column.type == pa.float64():
         return "regression"
     if column.type == pa.int64() and distinct > 2:
-        return "multiclass" if distinct <= FEW_WHOLE_NUMBERS and distinct * ROWS_PER_CLASS <= len(column) else "regression"
+        return (
+            "multiclass" if distinct <= FEW_WHOLE_NUMBERS and distinct * ROWS_PER_CLASS <= len(column) else "regression"
+        )
     return "multiclass"
 
 
@@ -89,14 +92,16 @@ def _positive_last(classes: list[str], task: Task) -> list[str]:
         lower = [name for name in classes if name.lower() == wanted.lower()]
         if len(lower) != 1:
             shown = ", ".join(repr(bounded(name)) for name in classes[:10])
-            raise _refused(task, f"has no class {bounded(wanted)!r}", "unknown_positive_class", f"Its classes are {shown}.")
+            raise _refused(
+                task, f"has no class {bounded(wanted)!r}", "unknown_positive_class", f"Its classes are {shown}."
+            )
         wanted = lower[0]
     if len(classes) > 2:
         return classes
     return [name for name in classes if name != wanted] + [wanted]
 
 
-def _label_of(value: str | bool | int | float | None) -> str:
+def _label_of(value: Scalar | None) -> str:
     """A scalar of the spec as the label that `labels` gives its like."""
     if isinstance(value, bool):
         return "true" if value else "false"

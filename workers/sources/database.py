@@ -81,7 +81,7 @@ def _select(source: DatabaseSource) -> str:
         inner = "SELECT * FROM " + ".".join(f'"{step}"' for step in source.table.split("."))
     else:
         inner = (source.query or "").strip().rstrip(";").rstrip()
-    return f"SELECT * FROM (\n{inner}\n) AS source LIMIT {source.max_rows + 1}"  # noqa: S608  # the role is the boundary
+    return f"SELECT * FROM (\n{inner}\n) AS source LIMIT {source.max_rows + 1}"  # noqa: S608
 
 
 def _rows(batches: pa.RecordBatchReader, max_rows: int, ctx: Context) -> pa.Table:
@@ -96,7 +96,9 @@ def _rows(batches: pa.RecordBatchReader, max_rows: int, ctx: Context) -> pa.Tabl
                               hint="Raise max_rows, or select fewer rows.")  # fmt: skip
         kept.append(batch)
     if not rows:
-        raise InvalidData("The query gives no rows.", code="no_rows", hint="Run the query yourself; it selects nothing.")
+        raise InvalidData(
+            "The query gives no rows.", code="no_rows", hint="Run the query yourself; it selects nothing."
+        )
     return pa.Table.from_batches(kept, batches.schema)
 
 

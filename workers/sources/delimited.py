@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv as csv
+from pyarrow import csv
 
 from app.errors import InvalidData, Violation, bounded
 from workers.canonical import column_names
@@ -25,7 +25,7 @@ def read_csv(path: Path, *, threads: int = 1) -> pa.Table:
     delimiter, names = _header(path)
     column_names(names)
     try:
-        return _parsed(path, delimiter, names, threads > 1)
+        return _parsed(path, delimiter, names, threads)
     except pa.ArrowInvalid as error:
         raise _fault(path, delimiter, names, error) from None
 
@@ -39,7 +39,9 @@ def _header(path: Path) -> tuple[str, list[str]]:
     if offset is not None:
         raise _not_utf8(path, offset)
     if b"\x00" in line:
-        raise InvalidData("The header holds a NUL character.", code="nul_character", hint="Remove U+0000 from the file.")
+        raise InvalidData(
+            "The header holds a NUL character.", code="nul_character", hint="Remove U+0000 from the file."
+        )
     text = line.decode().removeprefix("\ufeff").rstrip("\r\n")
     if not text.strip():
         raise InvalidData("The first line is empty; it must name the columns.", code="not_a_csv")
@@ -55,10 +57,10 @@ def _header(path: Path) -> tuple[str, list[str]]:
     return delimiter, [(column[0].as_py() or b"").decode().removeprefix("\ufeff") for column in first.columns]
 
 
-def _parsed(path: Path, delimiter: str, names: list[str], use_threads: bool) -> pa.Table:
+def _parsed(path: Path, delimiter: str, names: list[str], threads: int) -> pa.Table:
     return csv.read_csv(
         path,
-        read_options=csv.ReadOptions(use_threads=use_threads, block_size=BLOCK_BYTES),
+        read_options=csv.ReadOptions(use_threads=threads > 1, block_size=BLOCK_BYTES),
         parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=True, null_values=[""]
@@ -72,13 +74,16 @@ def _fault(path: Path, delimiter: str, names: list[str], error: pa.ArrowInvalid)
     if offset is not None:
         return _not_utf8(path, offset)
     ragged: list[csv.InvalidRow] = []
+
+    def noted(row: csv.InvalidRow) -> str:
+        ragged.append(row)
+        return "skip"
+
     try:
         csv.read_csv(
             path,
             read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
-            parse_options=csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lambda row: ragged.append(row) or "skip"
-            ),
+            parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=noted),
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string())),
         )
     except pa.ArrowInvalid as again:

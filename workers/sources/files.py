@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
+from pyarrow import ipc
 
 from app.errors import InvalidData, bounded
 from workers.canonical import canonical
@@ -24,19 +24,25 @@ MAGIC = [
 ]  # fmt: skip
 
 
-def read_file(path: Path, format: str, *, scratch: Path, threads: int = 1, name: str = "") -> pa.Table:
-    """The file at `path` as a canonical table; `format` `auto` goes by `name` and then by content.
+def read_file(path: Path, declared: str, *, scratch: Path, threads: int = 1, name: str = "") -> pa.Table:
+    """The file at `path` as a canonical table; `declared` `auto` goes by `name` and then by content.
 
     Raises:
         InvalidData: `empty_file`, `no_rows`, `not_a_<format>`, `ragged_csv`, `not_utf8`, `duplicate_columns`,
             `gzip_bomb`, `too_many_columns`, `unsupported_type` and what the readers say of single rows.
     """
     if path.stat().st_size == 0:
-        raise InvalidData(f"The file {_shown(name)} is empty.", code="empty_file", hint="Upload a file with a header and rows.")
+        raise InvalidData(
+            f"The file {_shown(name)} is empty.", code="empty_file", hint="Upload a file with a header and rows."
+        )
     seen = sniff(path)
-    wanted = format if format != "auto" else by_name(name) or {"gzip": "csv.gz"}.get(seen, seen)
+    wanted = declared if declared != "auto" else by_name(name) or {"gzip": "csv.gz"}.get(seen, seen)
     expected = {"csv.gz": "gzip", "parquet": "parquet", "arrow": "arrow"}.get(wanted)
-    if wanted not in READERS or (seen != expected if expected else seen not in {"text", "json", "html"}) or seen == "html":
+    if (
+        wanted not in READERS
+        or (seen != expected if expected else seen not in {"text", "json", "html"})
+        or seen == "html"
+    ):
         raise not_a(wanted if wanted in READERS else "table", seen, name)
     table = canonical(READERS[wanted](path, scratch, threads))
     if table.num_rows == 0:
@@ -61,7 +67,7 @@ def by_name(name: str) -> str | None:
     endings = {".csv.gz": "csv.gz", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet",
                ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".arrow": "arrow", ".feather": "arrow",
                ".ipc": "arrow"}  # fmt: skip
-    return next((format for ending, format in endings.items() if lower.endswith(ending)), None)
+    return next((known for ending, known in endings.items() if lower.endswith(ending)), None)
 
 
 def sniff(path: Path) -> str:

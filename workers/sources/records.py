@@ -93,7 +93,7 @@ def _table(records: list[Any]) -> pa.Table:
 def _column(values: list[Any]) -> pa.Array:
     """Values of one kind as that kind, of several kinds as text."""
     kinds = {type(value) for value in values} - {type(None)}
-    if not kinds or kinds == {bool} or kinds == {str}:
+    if not kinds or kinds in ({bool}, {str}):
         return pa.array(values)
     if kinds <= {int, float}:
         try:

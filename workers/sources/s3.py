@@ -43,7 +43,9 @@ def read(source: S3Source, ctx: Context) -> SourceResult:
                 raise InvalidData(f"The files of {bounded(source.uri)} are larger than {MAX_EXPANDED_BYTES:,} bytes.",
                                   code="too_large", hint="Name fewer files.")  # fmt: skip
             local = _fetch(store, info, ctx)
-            tables.append(read_file(local, source.format, scratch=ctx.workspace.scratch, threads=ctx.threads, name=info.base_name))
+            tables.append(
+                read_file(local, source.format, scratch=ctx.workspace.scratch, threads=ctx.threads, name=info.base_name)
+            )
             local.unlink()
     except OSError as error:
         raise _explained(error, found) from None
@@ -56,7 +58,9 @@ def _open(found: ConnectionRef) -> fs.S3FileSystem:
     secure = bool(found.config.get("secure", True))
     endpoint = str(found.config.get("endpoint") or f"s3.{region}.amazonaws.com")
     endpoint = re.sub(r"^https?://", "", endpoint).rstrip("/")
-    host, _, port = endpoint.rpartition(":") if re.search(r":\d+$", endpoint) else (endpoint, "", "443" if secure else "80")
+    host, _, port = (
+        endpoint.rpartition(":") if re.search(r":\d+$", endpoint) else (endpoint, "", "443" if secure else "80")
+    )
     resolve(host.strip("[]"), int(port))
     return fs.S3FileSystem(
         access_key=found.secret.get("access_key", ""), secret_key=found.secret.get("secret_key", ""),
@@ -154,4 +158,6 @@ def _explained(error: OSError, found: ConnectionRef) -> TrainhouseError:
     text = without_secrets(str(error), found)
     silent = any(sign in text for sign in SILENT)
     detail = f"The store of connection {found.name!r} {'does not answer' if silent else 'refused'}: {bounded(text)}"
-    return SourceUnavailable(detail) if silent else SourceRefused(detail, hint="Check the key, the bucket and the region.")
+    return (
+        SourceUnavailable(detail) if silent else SourceRefused(detail, hint="Check the key, the bucket and the region.")
+    )

@@ -71,7 +71,7 @@ def named_columns(spec: JobSpec) -> Iterable[tuple[str, str]]:
     yield from ((pointer, name) for pointer, name in single.items() if name is not None)
     yield from ((f"/task/id_columns/{index}", name) for index, name in enumerate(task.id_columns))
     yield from ((f"/data/features/exclude/{index}", name) for index, name in enumerate(spec.data.features.exclude))
-    named = {"/data/features/types": spec.data.features.types, "/validation/columns": spec.validation.columns,
+    named: dict[str, Iterable[str]] = {"/data/features/types": spec.data.features.types, "/validation/columns": spec.validation.columns,
              "/transform/columns": spec.transform.columns}  # fmt: skip
     for pointer, columns in named.items():
         for name in columns:

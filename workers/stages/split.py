@@ -29,35 +29,37 @@ def run(ctx: Context) -> Done:
     spec, said = ctx.spec, ctx.outputs["validate"]
     kept = pq.read_table(ctx.workspace.get("kept")).column("row").to_numpy()
     target = Target(said["task_type"], tuple(said["classes"]))
-    method, column = chosen_method(spec, target)
+    method, column = chosen_method(spec)
     wanted = list(dict.fromkeys(name for name in (spec.task.target, column) if name is not None))
-    table = snapshot.read(ctx.workspace.get("snapshot"), wanted).take(pa.array(kept))
+    table = snapshot.rows(snapshot.read(ctx.workspace.get("snapshot"), wanted), kept)
     y = targets.encode(table.column(spec.task.target), target)
-    parts = divided(method, table, y, target=target, spec=spec, column=column)
+    strata = y.astype(np.int64) if target.classes else partition.quantile_strata(y)
+    parts = divided(method, table, strata, spec=spec, column=column)
     _require_parts(parts, method)
     warned = _check_classes(parts, y, target, method)
     used = parts != partition.NOWHERE
     if not used.all():
         warned.append(Warned("gap", f"{int((~used).sum()):,} rows within the gap are in no part."))
     _put(ctx, kept[used], parts[used])
-    counts = {part: int((parts == index).sum()) for index, part in enumerate(PARTS)}
+    counts: dict[str, int] = {part: int((parts == index).sum()) for index, part in enumerate(PARTS)}
     summary = {"method": method, **counts, "class_shares": class_shares(parts, y, target)}
     return Done(summary=summary, output={"method": method, "rows": counts}, warnings=tuple(warned))
 
 
-def chosen_method(spec: JobSpec, target: Target) -> tuple[str, str | None]:
+def chosen_method(spec: JobSpec) -> tuple[str, str | None]:
     """(method, column to divide by): `auto` goes by time, then group, then the balance of classes or quantiles.
 
     Raises:
         InvalidData: `split_column_missing`.
     """
     split, task = spec.split, spec.task
-    method = split.method
+    method: str = split.method
     if method == "auto":
         by_column = "time" if task.time_column else "group" if task.group_column else None
         method = by_column or "stratified"
-    column = {"time": split.column or task.time_column, "group": split.column or task.group_column,
-              "predefined": split.column, "hash": split.column or next(iter(task.id_columns), None)}.get(method)  # fmt: skip
+    by_method = {"time": split.column or task.time_column, "group": split.column or task.group_column,
+              "predefined": split.column, "hash": split.column or next(iter(task.id_columns), None)}  # fmt: skip
+    column = by_method.get(method)
     if column is None and method in {"time", "group", "predefined", "hash"}:
         raise InvalidData(f"split.method {method} needs split.column"
                           + (f" or task.{method}_column." if method in {"time", "group"} else "."),
@@ -65,17 +67,14 @@ def chosen_method(spec: JobSpec, target: Target) -> tuple[str, str | None]:
     return method, column
 
 
-def divided(
-    method: str, table: pa.Table, y: npt.NDArray[np.float64], *, target: Target, spec: JobSpec, column: str | None
-) -> Parts:
-    """(rows,) The part of each row, as an index into PARTS."""
+def divided(method: str, table: pa.Table, strata: npt.NDArray[np.int64], *, spec: JobSpec, column: str | None) -> Parts:
+    """(rows,) The part of each row, as an index into PARTS; `strata` (rows,) are to be balanced where the method can."""
     split = spec.split
     shares, seed = (split.train, split.validation, split.test), split.seed
-    strata = y.astype(np.int64) if target.classes else partition.quantile_strata(y)
     if method == "stratified":
         return partition.stratified(strata, shares, seed=seed)
     if method == "random" or column is None:
-        return partition.at_random(len(y), shares, seed=seed)
+        return partition.at_random(len(strata), shares, seed=seed)
     values = table.column(column)
     if method == "time":
         return partition.by_time(values, shares, gap=split.gap, name=column)
@@ -121,7 +120,7 @@ def _check_classes(parts: Parts, y: npt.NDArray[np.float64], target: Target, met
 
 def class_shares(parts: Parts, y: npt.NDArray[np.float64], target: Target) -> Mapping[str, Any]:
     """For each part, the share of each of the first ten classes."""
-    shares = {}
+    shares: dict[str, Any] = {}
     for index, part in enumerate(PARTS if target.classes else ()):
         held = np.bincount(y[parts == index].astype(np.int64), minlength=len(target.classes))
         shares[part] = {bounded(name): round(float(count / held.sum()), 6)

@@ -1,17 +1,15 @@
 """Transform: features become the matrix that trainers take; learned from the training part alone."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
 from app.errors import InvalidData, bounded
 from workers import columns, encoding, prepared, snapshot, targets
 from workers.context import Context, Done
-from workers.encoding import Encoder
 from workers.prepared import PARTS, Prepared
 from workers.targets import Target
 
@@ -29,9 +27,14 @@ def run(ctx: Context) -> Done:
     rows = divided.column("row").to_numpy()
     part = pc.index_in(divided.column("part"), value_set=pa.array(PARTS)).to_numpy().astype(np.int8)
     others = [name for name in (ctx.spec.task.target, ctx.spec.task.weight_column) if name is not None]
-    table = snapshot.read(ctx.workspace.get("snapshot"), [*types, *others]).take(pa.array(rows))
+    table = snapshot.rows(snapshot.read(ctx.workspace.get("snapshot"), [*types, *others]), rows)
     y = targets.encode(table.column(ctx.spec.task.target), target)
-    encoder, x = encoded(table, y, part, types=types, ctx=ctx)
+    frame = snapshot.frame(table.select(list(types)))
+    with threadpool_limits(ctx.threads):
+        encoder, x = encoding.fit_transform(
+            frame, y, train=part == 0, spec=ctx.spec, types=types, task=target.task_type
+        )
+    ctx.progress(1, 2)
     matrix = Prepared(
         x=x, y=y, weight=weights(table, ctx.spec.task.weight_column), part=part, row=rows,
         feature_names=encoder.feature_names, categorical=encoder.categorical, task=target.task_type, classes=target.classes,
@@ -44,21 +47,6 @@ def run(ctx: Context) -> Done:
     ctx.workspace.put("matrix", path, "application/octet-stream")
     found = {"features": len(encoder.feature_names), "categorical": len(encoder.categorical)}
     return Done(summary={"rows": len(rows), "columns": len(types), **found}, output=found)
-
-
-def encoded(
-    table: pa.Table, y: npt.NDArray[np.float64], part: npt.NDArray[np.int8], *, types: Mapping[str, str], ctx: Context
-) -> tuple[Encoder, npt.NDArray[np.float64]]:
-    """(encoder, (rows, features) numbers of all rows), the encoder learned from the rows of the training part."""
-    frame = snapshot.frame(table.select(list(types)))
-    train = part == 0
-    task = ctx.outputs["validate"]["task_type"]
-    encoder, learned = encoding.fit_transform(frame[train], y[train], spec=ctx.spec, types=types, task=task)
-    ctx.progress(1, 2)
-    x = np.empty((len(frame), learned.shape[1]), dtype=np.float64)
-    x[train] = learned
-    x[~train] = encoder.transform(frame[~train].reset_index(drop=True))
-    return encoder, x
 
 
 def weights(table: pa.Table, name: str | None) -> npt.NDArray[np.float64] | None:

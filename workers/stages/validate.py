@@ -34,7 +34,7 @@ def run(ctx: Context) -> Done:
     contract.check(table, spec.validation.columns)
     ctx.progress(1, 6)
     kept, warned = _kept_rows(table, ctx)
-    rows = table if len(kept) == table.num_rows else table.take(pa.array(kept))
+    rows = snapshot.rows(table, kept)
     target = targets.resolve(rows.column(spec.task.target), spec.task)
     types, concerns = columns.feature_types(rows, spec)
     _require_features(types)
@@ -70,7 +70,9 @@ def _kept_rows(table: pa.Table, ctx: Context) -> tuple[Rows, list[Warned]]:
     if missing == table.num_rows:
         raise InvalidData(f"The target {bounded(spec.task.target)!r} has no values.", code="target_missing")
     if missing:
-        warned.append(Warned("target_missing", f"{missing:,} rows without a target are left out.", column=spec.task.target))
+        warned.append(
+            Warned("target_missing", f"{missing:,} rows without a target are left out.", column=spec.task.target)
+        )
     action = spec.validation.duplicates.action
     if action != "ignore":
         repeated = repeats(table) & usable
@@ -132,7 +134,9 @@ def _audit_nulls(table: pa.Table, types: Mapping[str, str], limit: float) -> dic
     return {name: round(share, 6) for name, share in shares.items() if share}
 
 
-def _leaks(table: pa.Table, types: Mapping[str, str], target: Target, ctx: Context) -> tuple[dict[str, float], list[Warned]]:
+def _leaks(
+    table: pa.Table, types: Mapping[str, str], target: Target, ctx: Context
+) -> tuple[dict[str, float], list[Warned]]:
     """(score by feature, warnings for those above the threshold).
 
     Raises:
