@@ -1,5 +1,7 @@
 """The search: how many trials, in which direction, and what the next one should try."""
 
+import copy
+import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from optuna.distributions import (
 )
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from app.spec.job import JobSpec
 from app.spec.modelling import Dimension, grid_points, grid_values
@@ -28,6 +30,7 @@ DEFAULT_TRIALS = 40
 STARTUP_TRIALS = 8
 CURVE_STEP = 50
 """Iterations between two reports to a pruner."""
+LONG_AGO = dt.datetime(2000, 1, 1)  # noqa: DTZ001  # Optuna compares naive times; ours mean nothing
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -109,9 +112,8 @@ def suggest(
         return dict(spec.training.params)
     distributions = {name: distribution_of(dimension) for name, dimension in space.items()}
     sampler = _sampler(plan.strategy, _seed_of(seed, number))
-    study = _study(sampler, minimize=plan.minimize)
-    if plan.strategy == "bayesian":
-        study.add_trials(_remembered(history, running, distributions))
+    remembered = _remembered(history, running, distributions) if plan.strategy == "bayesian" else []
+    study = _study(sampler, remembered, minimize=plan.minimize)
     found = study.ask(fixed_distributions=distributions).params
     return {**spec.training.params, **{name: _plain(found[name]) for name in space}}
 
@@ -162,10 +164,33 @@ def _sampler(strategy: str, seed: int) -> BaseSampler:
     return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True)
 
 
-def _study(sampler: BaseSampler, *, minimize: bool, pruner: BasePruner | None = None) -> optuna.Study:
-    return optuna.create_study(
-        sampler=sampler, pruner=pruner, direction="minimize" if minimize else "maximize", study_name="search"
+class _Row(FrozenTrial):
+    """A trial as a row tells it; Optuna's storage copies deeply, which for 500 rows takes longer than the asking."""
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> "_Row":
+        return copy.copy(self)
+
+
+def _row(
+    state: TrialState, *, value: float | None = None, params: dict[str, Any] | None = None,
+    distributions: dict[str, BaseDistribution] | None = None, curve: Mapping[int, float] | None = None,
+) -> _Row:  # fmt: skip
+    return _Row(
+        number=0, trial_id=0, state=state, value=value, params=params or {}, distributions=distributions or {},
+        intermediate_values=dict(curve or {}), user_attrs={}, system_attrs={}, datetime_start=LONG_AGO,
+        datetime_complete=LONG_AGO if state.is_finished() else None,
     )  # fmt: skip
+
+
+def _study(
+    sampler: BaseSampler, trials: Sequence[FrozenTrial], *, minimize: bool, pruner: BasePruner | None = None
+) -> optuna.Study:  # fmt: skip
+    study = optuna.create_study(
+        sampler=sampler, pruner=pruner, direction="minimize" if minimize else "maximize",
+        study_name="search",
+    )  # fmt: skip
+    study.add_trials(trials)
+    return study
 
 
 def _plain(value: Any) -> Any:
@@ -174,7 +199,7 @@ def _plain(value: Any) -> Any:
 
 def _remembered(
     history: Sequence[TrialResult], running: Sequence[Mapping[str, Any]], distributions: dict[str, BaseDistribution]
-) -> list[FrozenTrial]:
+) -> list[_Row]:
     """Rows as Optuna's trials; those whose parameters lie outside the space are left out."""
     kept = []
     for trial in sorted(history, key=lambda each: each.number):
@@ -182,11 +207,11 @@ def _remembered(
             continue
         params = _inside(trial.params, distributions)
         if params is not None:
-            kept.append(create_trial(value=trial.value, params=params, distributions=distributions))
+            kept.append(_row(TrialState.COMPLETE, value=trial.value, params=params, distributions=distributions))
     for given in sorted(running, key=lambda each: sorted((name, repr(value)) for name, value in each.items())):
         params = _inside(given, distributions)
         if params is not None:
-            kept.append(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions))
+            kept.append(_row(TrialState.RUNNING, params=params, distributions=distributions))
     return kept
 
 
@@ -214,21 +239,21 @@ class Pruning:
         self.seen: dict[int, float] = {}
         self.study: optuna.Study | None = None
         if self.pruner is not None:
-            self.study = _study(RandomSampler(seed=0), minimize=minimize, pruner=self.pruner)
-            self.study.add_trials([_with_curve(trial) for trial in history if trial.curve and trial.value is not None])
+            ended = [
+                _row(TrialState.COMPLETE, value=trial.value, curve=dict(trial.curve))
+                for trial in sorted(history, key=lambda each: each.number)
+                if trial.curve and trial.value is not None
+            ]
+            self.study = _study(RandomSampler(seed=0), ended, minimize=minimize, pruner=self.pruner)
 
     def hopeless(self, iteration: int, value: float) -> bool:
         """Notes the value of one iteration and says whether to stop; only every `CURVE_STEP` iterations."""
         if self.study is None or self.pruner is None or iteration % CURVE_STEP or not math.isfinite(value):
             return False
         self.seen[iteration] = value
-        trial = create_trial(state=TrialState.RUNNING, intermediate_values=dict(self.seen))
+        trial = _row(TrialState.RUNNING, curve=self.seen)
         trial.number = self.trial_count
         return self.pruner.prune(self.study, trial)
-
-
-def _with_curve(trial: TrialResult) -> FrozenTrial:
-    return create_trial(value=trial.value, intermediate_values=dict(trial.curve))
 
 
 def _median(_max_iterations: int) -> BasePruner:
