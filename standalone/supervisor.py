@@ -135,6 +135,8 @@ class Stack:
 
     def stop(self, soft_seconds: float = SOFT_SECONDS) -> None:
         """Ends everything that was started, in order: workers, the rest of the service, engines."""
+        if self._lock is None:
+            return  # the folder is not ours, and so is nothing in it
         self.endpoint_file.unlink(missing_ok=True)
         working = [service.child for name, service in self.services.items() if name.startswith(("worker", "delivery"))]
         others = [service.child for service in self.services.values() if service.child not in working]
@@ -152,9 +154,8 @@ class Stack:
             child.stop(grace_seconds=5.0)
         for engine in self.owned:
             engine.stop()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.close()
+        self._lock = None
 
     def settings(self) -> Settings:
         """The settings that the service's processes run with."""

@@ -1,0 +1,133 @@
+"""`trainhouse up` as a person meets it: one process to start, one to stop, nothing left over."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standalone.children import born
+from tests.driver import Client, eventually
+
+PROCESSES = {"postgres", "redis", "s3", "api", "dispatcher", "worker-1", "delivery"}
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """`trainhouse up` on `folder` with one worker, ready."""
+    argv = [sys.executable, "-m", "standalone.cli", "up", "--port", "0", "--workers", "1", "--data-dir", str(folder)]
+    with (folder / "output").open("ab") as output:
+        process = subprocess.Popen(argv, stdout=output, stderr=output, env=dict(os.environ))
+    eventually(lambda: is_written(folder, process.pid) or process.poll() is not None, within=120)
+    assert process.poll() is None, (folder / "output").read_text()
+    return process
+
+
+def endpoint(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "endpoint.json").read_text()))
+
+
+def is_written(folder: Path, pid: int) -> bool:
+    """Whether that supervisor has said that it is ready; a killed one leaves its word behind."""
+    return (folder / "endpoint.json").exists() and endpoint(folder)["pid"] == pid
+
+
+def running(folder: Path) -> dict[str, int]:
+    """The processes of the stack, by name."""
+    return {path.stem: json.loads(path.read_text())["pid"] for path in (folder / "run").glob("*.json")}
+
+
+def family(pids: set[int]) -> set[int]:
+    """Those processes and all that descend from them."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(entry.parent.name)] = int(fields[1])
+    found = set(pids)
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def gone(pids: set[int]) -> bool:
+    return all(born(pid) is None for pid in pids)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One data folder for this module: each test goes on where the one before stopped."""
+    return tmp_path_factory.mktemp("up")
+
+
+@pytest.fixture(scope="module")
+def first(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The first `trainhouse up` on that folder."""
+    process = start(folder)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_it_is_ready_when_it_says_so(folder: Path, first: subprocess.Popen[bytes]) -> None:
+    known = endpoint(folder)
+    assert known["pid"] == first.pid
+    assert (folder / "endpoint.json").stat().st_mode & 0o777 == 0o600
+    assert is_ready(known["url"])
+    with Client(known["url"], known["api_key"]) as client:
+        assert client.get("/v1/jobs").json()["items"] == []
+    assert set(running(folder)) == PROCESSES
+
+
+def test_a_second_one_on_the_same_folder_is_refused_and_leaves_the_first_alone(
+    folder: Path, first: subprocess.Popen[bytes]
+) -> None:
+    argv = [sys.executable, "-m", "standalone.cli", "up", "--port", "0", "--data-dir", str(folder)]
+    second = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 1
+    assert "another trainhouse runs on" in second.stderr
+    assert endpoint(folder)["pid"] == first.pid
+    assert is_ready(endpoint(folder)["url"])
+
+
+def test_a_killed_process_is_started_again(folder: Path, first: subprocess.Popen[bytes]) -> None:
+    before = running(folder)
+    for name in ("worker-1", "redis", "api"):
+        os.kill(before[name], signal.SIGKILL)
+    eventually(lambda: all(running(folder)[name] != before[name] for name in ("worker-1", "redis", "api")), within=30)
+    eventually(lambda: is_ready(endpoint(folder)["url"]), within=60, what="readiness")
+
+
+def test_nothing_outlives_a_killed_supervisor(folder: Path, first: subprocess.Popen[bytes]) -> None:
+    everyone = family({first.pid})
+    first.kill()
+    first.wait()
+    eventually(lambda: gone(everyone), within=20, what="the end of every process")
+
+
+def test_the_next_one_goes_on_with_the_same_key_and_stops_all_that_it_started(folder: Path) -> None:
+    key = json.loads((folder / "admin.json").read_text())["api_key"]
+    process = start(folder)
+    known = endpoint(folder)
+    assert known["api_key"] == key
+    with Client(known["url"], key) as client:
+        assert client.get("/v1/jobs").status_code == 200
+    everyone = family({process.pid})
+    process.terminate()
+    assert process.wait(60) == 0
+    assert gone(everyone)
+    assert not (folder / "endpoint.json").exists()
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(url + "/readyz", timeout=2).status == 200)
+    except OSError:
+        return False
