@@ -7,7 +7,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import Response
 from starlette.types import ASGIApp
 
-from app import health, problems
+from app import docs, health, problems
 from app.accounts.router import router as accounts_router
 from app.capabilities.router import router as capabilities_router
 from app.connections.router import router as connections_router
@@ -66,6 +66,7 @@ def build(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, max_body_size=MAX_JSON_BYTES)
     app.include_router(uploads, max_body_size=known.max_upload_bytes + ENVELOPE_BYTES)
+    docs.publish(app)
     return app
 
 
