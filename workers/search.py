@@ -15,7 +15,6 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -28,8 +27,6 @@ from workers.trainers import TRAINERS, algorithm_of
 
 DEFAULT_TRIALS = 40
 STARTUP_TRIALS = 8
-CURVE_STEP = 50
-"""Iterations between two reports to a pruner."""
 LONG_AGO = dt.datetime(2000, 1, 1)  # noqa: DTZ001  # Optuna compares naive times; ours mean nothing
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -172,23 +169,17 @@ class _Row(FrozenTrial):
 
 
 def _row(
-    state: TrialState, *, value: float | None = None, params: dict[str, Any] | None = None,
-    distributions: dict[str, BaseDistribution] | None = None, curve: Mapping[int, float] | None = None,
+    state: TrialState, params: dict[str, Any], distributions: dict[str, BaseDistribution], value: float | None = None
 ) -> _Row:  # fmt: skip
     return _Row(
-        number=0, trial_id=0, state=state, value=value, params=params or {}, distributions=distributions or {},
-        intermediate_values=dict(curve or {}), user_attrs={}, system_attrs={}, datetime_start=LONG_AGO,
+        number=0, trial_id=0, state=state, value=value, params=params, distributions=distributions,
+        intermediate_values={}, user_attrs={}, system_attrs={}, datetime_start=LONG_AGO,
         datetime_complete=LONG_AGO if state.is_finished() else None,
     )  # fmt: skip
 
 
-def _study(
-    sampler: BaseSampler, trials: Sequence[FrozenTrial], *, minimize: bool, pruner: BasePruner | None = None
-) -> optuna.Study:  # fmt: skip
-    study = optuna.create_study(
-        sampler=sampler, pruner=pruner, direction="minimize" if minimize else "maximize",
-        study_name="search",
-    )  # fmt: skip
+def _study(sampler: BaseSampler, trials: Sequence[FrozenTrial], *, minimize: bool) -> optuna.Study:
+    study = optuna.create_study(sampler=sampler, direction="minimize" if minimize else "maximize")
     study.add_trials(trials)
     return study
 
@@ -207,11 +198,11 @@ def _remembered(
             continue
         params = _inside(trial.params, distributions)
         if params is not None:
-            kept.append(_row(TrialState.COMPLETE, value=trial.value, params=params, distributions=distributions))
+            kept.append(_row(TrialState.COMPLETE, params, distributions, trial.value))
     for given in sorted(running, key=lambda each: sorted((name, repr(value)) for name, value in each.items())):
         params = _inside(given, distributions)
         if params is not None:
-            kept.append(_row(TrialState.RUNNING, params=params, distributions=distributions))
+            kept.append(_row(TrialState.RUNNING, params, distributions))
     return kept
 
 
@@ -228,40 +219,3 @@ def _inside(given: Mapping[str, Any], distributions: Mapping[str, BaseDistributi
             return None
         params[name] = given[name]
     return params
-
-
-class Pruning:
-    """Whether a running trial is hopeless, judged by the curves of the ended ones; never on small evidence."""
-
-    def __init__(self, spec: JobSpec, history: Sequence[TrialResult], *, minimize: bool) -> None:
-        self.pruner = PRUNERS[spec.tuning.pruner](spec.training.max_iterations)
-        self.trial_count = len(history)
-        self.seen: dict[int, float] = {}
-        self.study: optuna.Study | None = None
-        if self.pruner is not None:
-            ended = [
-                _row(TrialState.COMPLETE, value=trial.value, curve=dict(trial.curve))
-                for trial in sorted(history, key=lambda each: each.number)
-                if trial.curve and trial.value is not None
-            ]
-            self.study = _study(RandomSampler(seed=0), ended, minimize=minimize, pruner=self.pruner)
-
-    def hopeless(self, iteration: int, value: float) -> bool:
-        """Notes the value of one iteration and says whether to stop; only every `CURVE_STEP` iterations."""
-        if self.study is None or self.pruner is None or iteration % CURVE_STEP or not math.isfinite(value):
-            return False
-        self.seen[iteration] = value
-        trial = _row(TrialState.RUNNING, curve=self.seen)
-        trial.number = self.trial_count
-        return self.pruner.prune(self.study, trial)
-
-
-def _median(_max_iterations: int) -> BasePruner:
-    return MedianPruner(n_startup_trials=5, n_warmup_steps=2 * CURVE_STEP, interval_steps=CURVE_STEP)
-
-
-def _hyperband(max_iterations: int) -> BasePruner:
-    return HyperbandPruner(min_resource=2 * CURVE_STEP, max_resource=max(4 * CURVE_STEP, max_iterations))
-
-
-PRUNERS: dict[str, Any] = {"auto": lambda _most: None, "none": lambda _most: None, "median": _median, "hyperband": _hyperband}

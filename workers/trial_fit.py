@@ -14,8 +14,8 @@ from workers import prepared
 from workers.context import Context, TrialResult
 from workers.metrics import lower_is_better, metric_of, names_for
 from workers.prepared import Prepared
+from workers.pruning import Pruning
 from workers.scoring import scores
-from workers.search import Pruning
 from workers.trainers import TRAINERS, Fitted, algorithm_of
 
 CURVE_POINTS = 100
@@ -94,9 +94,8 @@ class _Recorder:
                 raise Pruned
 
     def curve(self) -> tuple[tuple[int, float], ...]:
-        """The recorded points: the first, the last, and every n-th of the others; those a pruner asks for stay."""
+        """The recorded points: the first, the last, and every n-th of the others."""
         step = max(1, math.ceil(len(self.points) / CURVE_POINTS))
-        step = step if step < 5 else math.ceil(step / 5) * 5
         kept = [point for point in self.points if point[0] % step == 0 or point in (self.points[0], self.points[-1])]
         return tuple((iteration, float(f"{value:.9g}")) for iteration, value in kept)
 
