@@ -87,7 +87,7 @@ def fill_fleet(engines: Engines) -> None:
         if connection.execute("select 1 from pg_roles where rolname = %s", [FLEET_ROLE]).fetchone() is None:
             role = sql.SQL("create role {} login password {}").format(sql.Identifier(FLEET_ROLE), sql.Literal(password))
             connection.execute(role)
-    with psycopg.connect(engines.postgres.admin_url.replace("/postgres", "/fleet"), autocommit=False) as connection:
+    with psycopg.connect(engines.postgres.admin_url_of("fleet")) as connection:
         connection.execute(f"drop table if exists planes; create table planes ({PLANES})".encode())
         with connection.cursor().copy("copy planes from stdin (format csv, header, null 'NA')") as copy:
             copy.write((folder() / "planes.csv").read_bytes())

@@ -42,7 +42,11 @@ class Postgres(Engine):
     @property
     def admin_url(self) -> str:
         """The maintenance database as superuser; for tests and for repair."""
-        return f"postgresql://postgres:{self.secrets['postgres_admin']}@{HOST}:{self.port}/postgres"
+        return self.admin_url_of("postgres")
+
+    def admin_url_of(self, database: str) -> str:
+        """A database of this engine as superuser."""
+        return f"postgresql://postgres:{self.secrets['postgres_admin']}@{HOST}:{self.port}/{database}"
 
     def prepared(self) -> Child:
         programs = postgres_programs()
