@@ -100,7 +100,9 @@ async def _known(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     body = [{**item, "loc": item["loc"][1:]} for item in error.errors() if item["loc"][0] == "body"]
-    found = violations_of(body, document=error.body) + violations_of([item for item in error.errors() if item["loc"][0] != "body"])
+    found = violations_of(body, document=error.body) + violations_of(
+        [item for item in error.errors() if item["loc"][0] != "body"]
+    )
     code = "invalid_request"
     if any(item["type"] == "missing" and not item["loc"] for item in body):
         code = "body_missing"

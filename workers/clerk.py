@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, or_, select, update
+from sqlalchemy import Engine, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -20,8 +20,8 @@ from app.jobs import service as jobs
 from app.moves import move_job, touch
 from app.registry import service as registry
 from app.reviews import service as reviews
-from app.states import STAGES, JobStatus, StageStatus
-from app.tables import Artifact, Job, JobLog, JobStage
+from app.states import STAGES, JobStatus, StageStatus, TrialStatus
+from app.tables import Artifact, Job, JobLog, JobStage, Trial
 from workers.context import Blob, DeploymentRequested, Done, FanOut, Outcome, Refused, Registered, Skipped
 
 SECOND = func.make_interval(0, 0, 0, 0, 0, 0, 1)
@@ -55,6 +55,8 @@ class Settlement:
 
 def claim(engine: Engine, job_id: str, *, owner: str, lease_seconds: float) -> Claim | None:
     """Takes the job's lease, or None where there is nothing to take: it ended, it waits, or somebody holds it."""
+    # An owner still named is one that was lost: only then, and at first, does another attempt begin.
+    begun = case((or_(Job.attempt == 0, Job.lease_owner.is_not(None)), Job.attempt + 1), else_=Job.attempt)
     taking = (
         update(Job)
         .where(
@@ -66,7 +68,7 @@ def claim(engine: Engine, job_id: str, *, owner: str, lease_seconds: float) -> C
             or_(Job.lease_until.is_(None), Job.lease_until < func.now()),
         )
         .values(
-            status=JobStatus.RUNNING, status_reason=None, fence=Job.fence + 1, attempt=Job.attempt + 1,
+            status=JobStatus.RUNNING, status_reason=None, fence=Job.fence + 1, attempt=begun,
             strikes=Job.strikes + 1, lease_owner=owner, lease_until=func.now() + SECOND * lease_seconds, rung_at=None,
             started_at=func.coalesce(Job.started_at, func.now()), revision=Job.revision + 1,
         )
@@ -139,11 +141,11 @@ def _begin(session: Session, job: Job, stage: str) -> None:
     row = session.get_one(JobStage, (job.id, stage))
     if row.status != StageStatus.RUNNING:
         row.started_at = func.clock_timestamp()
+        events.append(session, job.project_id, type="stage.started", job_id=job.id, data={"stage": stage})
     row.status, row.fence = StageStatus.RUNNING, job.fence
     job.stage = stage
     position = STAGES.index(stage)
     job.progress = {"done": 0, "total": 1, "fraction": position / len(STAGES), "eta_seconds": None}
-    events.append(session, job.project_id, type="stage.started", job_id=job.id, data={"stage": stage})
     touch(session, job)
 
 
@@ -240,10 +242,9 @@ def _onward(session: Session, job: Job, stage: JobStage, settlement: Settlement,
 
 
 def _let_go(job: Job, *, waits_on: str | None = None) -> None:
-    """Gives the lease back without charging the attempt; the next claim counts it again."""
+    """Gives the lease back, which costs neither an attempt nor a strike."""
     job.lease_owner = job.lease_until = job.rung_at = None
     job.waits_on = waits_on
-    job.attempt -= 1
     job.strikes = max(0, job.strikes - 1)
 
 
@@ -305,6 +306,7 @@ def end_failed(session: Session, job: Job, error: TrainhouseError, *, stage: str
     if job.cancel_requested_at is not None:
         jobs.end_cancelled(session, job)
         return
+    stage = stage or job.stage
     job.error = {**error.document(), "stage": stage}
     if stage is not None:
         row = session.get_one(JobStage, (job.id, stage))
@@ -338,7 +340,9 @@ def put_back(engine: Engine, claim: Claim, reason: str, *, after_seconds: float,
         if job.cancel_requested_at is not None:
             jobs.end_cancelled(session, job)
             return
-        if not charged:
+        if charged:
+            job.attempt += 1
+        else:
             _let_go(job)
         job.due_at = func.now() + SECOND * after_seconds
         _log(session, job.id, f"put back: {reason}", stage=job.stage, level="warning")
@@ -353,12 +357,18 @@ def release_node(engine: Engine, node: str) -> int:
         How many jobs can be claimed again at once.
     """
     with transaction(engine) as session:
-        rows = list(session.scalars(select(Job).where(Job.lease_owner.startswith(f"{node}:")).with_for_update()))
+        rows = list(
+            session.scalars(
+                select(Job).where(Job.lease_owner.startswith(f"{node}:", autoescape=True)).with_for_update()
+            )
+        )
         for job in rows:
             if job.cancel_requested_at is not None:
                 jobs.end_cancelled(session, job)
             else:
                 _let_go(job)
+        held = Trial.lease_owner.startswith(f"{node}:", autoescape=True)
+        session.execute(update(Trial).where(held, Trial.status == TrialStatus.RUNNING).values(lease_until=func.now()))
         events.ring(session)
         return len(rows)
 

@@ -63,6 +63,11 @@ class Keeper:
         if self._heard is not None:
             raise self._heard
 
+    def stands(self) -> None:
+        """Raises LeaseLost where the lease is gone; what is late or cancelled may still be recorded."""
+        if isinstance(self._heard, LeaseLost):
+            raise self._heard
+
     def good_for(self) -> float:
         """Seconds for which the lease surely still stands."""
         return self._good_until - time.monotonic()

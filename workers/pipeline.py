@@ -198,7 +198,7 @@ def patiently(keeper: Keeper, call: Any) -> Any:
     """
     pause = 0.1
     while True:
-        keeper.check()
+        keeper.stands()
         try:
             return call()
         except DatabaseUnavailable:

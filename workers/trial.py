@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Engine, select
 
 from app.db import transaction
-from app.errors import Cancelled, DatabaseUnavailable, LeaseLost, TrainhouseError, Unavailable
+from app.errors import Cancelled, DatabaseUnavailable, LeaseLost, MachineError, TrainhouseError, Unavailable
 from app.states import TrialStatus
 from app.tables import Job
 from workers.context import Context
@@ -18,7 +18,7 @@ from workers.loading import Loaded, load
 from workers.pipeline import patiently
 from workers.room import Room
 from workers.search import suggest
-from workers.trial_clerk import Asked, Told, ask, renew, tell
+from workers.trial_clerk import Asked, Told, ask, give_up, renew, tell
 from workers.trial_fit import TrialFit, run_trial
 from workers.workspace import JobWorkspace
 
@@ -39,12 +39,25 @@ def run_trials(room: Room, job_id: str) -> None:
                 return
     except (LeaseLost, Cancelled):
         log.info("trial_stopped", job_id=job_id)
-    except (Unavailable, TrainhouseError) as error:
-        log.warning("trial_put_aside", job_id=job_id, code=error.stable_code)
+    except Unavailable as outage:
+        log.warning("trial_put_aside", job_id=job_id, code=outage.stable_code)
+    except TrainhouseError as error:
+        give_up(room.engine, job_id, error)
 
 
 def _ask(room: Room, job_id: str) -> Asked | None:
-    return ask(room.engine, job_id, owner=room.owner, lease_seconds=room.settings.lease_seconds, suggest=suggest)
+    """The next trial; a search that cannot suggest one fails its job, which would wait for ever otherwise."""
+    try:
+        return ask(room.engine, job_id, owner=room.owner, lease_seconds=room.settings.lease_seconds, suggest=suggest)
+    except Unavailable:
+        raise
+    except Exception as error:
+        log.exception("search_broke", job_id=job_id)
+        known = (
+            error if isinstance(error, TrainhouseError) else MachineError(f"The search broke: {type(error).__name__}.")
+        )
+        give_up(room.engine, job_id, known)
+        return None
 
 
 def _fit_and_tell(room: Room, job_id: str, asked: Asked, *, loaded: Loaded, turn_ends: float) -> None:

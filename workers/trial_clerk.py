@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session, defer
 
 from app import events
 from app.db import transaction
-from app.errors import LeaseLost
+from app.errors import LeaseLost, TrainhouseError
 from app.moves import touch
 from app.spec.job import JobSpec
 from app.states import ENDED_TRIALS, JobStatus, TrialStatus
 from app.tables import Job, JobStage, Trial
-from workers.clerk import SECOND
+from workers.clerk import SECOND, end_failed
 from workers.context import Blob, TrialResult
 from workers.loading import results
 
@@ -198,6 +198,14 @@ def _progress(session: Session, job: Job) -> None:
     position = 5 + min(1.0, done / total)
     job.progress = {"done": done, "total": total, "fraction": round(position / 10, 4), "eta_seconds": eta}
     touch(session, job)
+
+
+def give_up(engine: Engine, job_id: str, error: TrainhouseError) -> None:
+    """Fails a job whose search cannot go on."""
+    with transaction(engine) as session:
+        job = session.get_one(Job, job_id, with_for_update=True)
+        if job.waits_on == "trials" and job.status == JobStatus.RUNNING:
+            end_failed(session, job, error, stage="tune")
 
 
 def advance(session: Session, job: Job) -> None:

@@ -237,7 +237,7 @@ def retry(session: Session, job: Job, *, by: str) -> None:
         raise Conflict(f"Only a failed job can be retried; this one is {job.status}.", code="not_failed")
     move_job(session, job, JobStatus.QUEUED, "retried by the caller")
     job.error = job.finished_at = None
-    job.strikes, job.due_at = 0, func.now()
+    job.attempt, job.strikes, job.due_at = job.attempt + 1, 0, func.now()
     for row in session.scalars(select(JobStage).where(JobStage.job_id == job.id)):
         if row.status in {StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.RUNNING}:
             row.status, row.summary = StageStatus.PENDING, None

@@ -105,9 +105,7 @@ def parse_spec(document: Any) -> JobSpec:
     try:
         return JobSpec.model_validate(document)
     except ValidationError as error:
-        found = violations_of(
-            error.errors(include_url=False, include_input=False), document=document
-        )
+        found = violations_of(error.errors(include_url=False, include_input=False), document=document)
         raise InvalidSpec(
             f"The job spec has {len(found)} fault{'s' if len(found) != 1 else ''}.",
             violations=found,

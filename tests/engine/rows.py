@@ -46,7 +46,9 @@ def the_job(engine: Engine, job_id: str) -> Job:
 def let_the_lease_run_out(engine: Engine, job_id: str) -> None:
     """Makes the lease one that nobody renewed."""
     with transaction(engine) as session:
-        session.execute(text("update jobs set lease_until = now() - interval '1 second' where id = :id"), {"id": job_id})
+        session.execute(
+            text("update jobs set lease_until = now() - interval '1 second' where id = :id"), {"id": job_id}
+        )
 
 
 def make_due(engine: Engine, job_id: str) -> None:

@@ -124,11 +124,12 @@ def test_an_outage_is_not_charged_and_a_breakage_is(engine: Engine) -> None:
     job_id = a_job(engine)
     clerk.put_back(engine, take(engine, job_id), StoreUnavailable().detail, after_seconds=60, charged=False)
     job = the_job(engine, job_id)
-    assert (job.status, job.attempt, job.strikes) == (JobStatus.QUEUED, 0, 0)
+    assert (job.status, job.attempt, job.strikes) == (JobStatus.QUEUED, 1, 0)
     assert clerk.claim(engine, job_id, owner="node:1:a", lease_seconds=1) is None, "it is not due yet"
     make_due(engine, job_id)
     clerk.put_back(engine, take(engine, job_id), "it broke", after_seconds=0, charged=True)
-    assert the_job(engine, job_id).attempt == 1
+    assert the_job(engine, job_id).attempt == 2
+    assert take(engine, job_id).attempt == 2
 
 
 def test_a_search_gives_the_lease_back_and_nobody_can_claim_the_job_while_trials_run(engine: Engine) -> None:
@@ -137,7 +138,7 @@ def test_a_search_gives_the_lease_back_and_nobody_can_claim_the_job_while_trials
     carry_to(engine, claim, "tune")
     assert settle(engine, claim, "tune", FanOut(trials=3, parallel=2, minimize=True)) is None
     job = the_job(engine, job_id)
-    assert (job.status, job.waits_on, job.lease_owner, job.attempt) == (JobStatus.RUNNING, "trials", None, 0)
+    assert (job.status, job.waits_on, job.lease_owner, job.attempt) == (JobStatus.RUNNING, "trials", None, 1)
     assert clerk.claim(engine, job_id, owner="node:2:b", lease_seconds=1) is None
 
 
@@ -215,6 +216,5 @@ def test_a_node_that_starts_again_frees_its_old_leases_uncharged_and_no_other_no
     take(engine, mine, "node-a:1:x")
     take(engine, other, "node-b:1:x")
     assert clerk.release_node(engine, "node-a") == 1
-    assert the_job(engine, mine).attempt == 0
-    assert clerk.claim(engine, mine, owner="node-a:2:y", lease_seconds=1) is not None
+    assert take(engine, mine, "node-a:2:y").attempt == 1
     assert clerk.claim(engine, other, owner="node-a:2:y", lease_seconds=1) is None
