@@ -74,6 +74,9 @@ def canonical_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     Raises:
         InvalidData: `nul_character`, `not_utf8`, `unsupported_type`.
     """
+    if isinstance(column.type, pa.UuidType):
+        texts = [None if value is None else str(value) for value in column.to_pylist()]
+        column = pa.chunked_array([pa.array(texts, pa.large_string())])
     if isinstance(column.type, pa.BaseExtensionType):
         raise InvalidData(f"Column {bounded(name)!r} has the extension type {bounded(column.type)}.",
                           code="unsupported_type", hint="Store it as a plain number, text or time.")  # fmt: skip

@@ -51,9 +51,7 @@ def read(source: DatabaseSource, ctx: Context) -> SourceResult:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
             cursor.execute(_select(source))
             table = _rows(cursor.fetch_record_batch(), source.max_rows, ctx)
-    except adbc.Error as error:
-        raise _explained(error, found) from None
-    except OSError as error:  # what a broken stream of batches raises
+    except (adbc.Error, pa.ArrowException, OSError) as error:  # a fault between two batches comes as Arrow's
         raise _explained(error, found) from None
     return SourceResult(canonical(_plain(table)), table.nbytes, 1)
 
@@ -78,7 +76,7 @@ def _address(found: ConnectionRef, seconds: int) -> str:
 def _select(source: DatabaseSource) -> str:
     """The one statement to run: as a subquery, anything but a single SELECT is a syntax error to the engine."""
     if source.table is not None:
-        inner = "SELECT * FROM " + ".".join(f'"{step}"' for step in source.table.split("."))
+        inner = "SELECT * FROM " + ".".join(f'"{step}"' for step in source.table.split("."))  # noqa: S608
     else:
         inner = (source.query or "").strip().rstrip(";").rstrip()
     return f"SELECT * FROM (\n{inner}\n) AS source LIMIT {source.max_rows + 1}"  # noqa: S608
@@ -103,15 +101,15 @@ def _rows(batches: pa.RecordBatchReader, max_rows: int, ctx: Context) -> pa.Tabl
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """The driver's own types as what they are stored as: numeric as text, uuid as its usual spelling."""
-    columns = [column.cast(column.type.storage_type) if isinstance(column.type, pa.BaseExtensionType) else column
+    """What Arrow has no type for, numeric above all, as the text that the driver stores it as."""
+    columns = [column.cast(column.type.storage_type) if isinstance(column.type, pa.OpaqueType) else column
                for column in table.columns]  # fmt: skip
     return pa.table(columns, names=table.column_names)
 
 
 def _explained(error: Exception, found: ConnectionRef) -> TrainhouseError:
     """Whose turn it is after the engine's `error`."""
-    text = without_secrets(str(error), found).strip()
+    text = " ".join(without_secrets(str(error), found).split("Query was:")[0].split())
     state = str(getattr(error, "sqlstate", "") or "")
     silent = state.startswith(("08", "53", "57P")) or (not state.strip("0") and SILENT.search(text) is not None)
     detail = f"The database of connection {found.name!r} {'does not answer' if silent else 'refused'}: {bounded(text)}"

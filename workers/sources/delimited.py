@@ -20,14 +20,24 @@ def read_csv(path: Path, *, threads: int = 1) -> pa.Table:
 
     Raises:
         InvalidData: `ragged_csv` with line numbers, `not_utf8` with the byte's offset, `nul_character`,
-            `duplicate_columns`, `no_rows`, `not_a_csv`.
+            `duplicate_columns`, `no_rows`, `unclosed_quote`, `not_a_csv`.
     """
     delimiter, names = _header(path)
     column_names(names)
     try:
-        return _parsed(path, delimiter, names, threads)
+        table = _parsed(path, delimiter, names, threads)
     except pa.ArrowInvalid as error:
         raise _fault(path, delimiter, names, error) from None
+    if table.num_rows and any("\n" in (column[-1].as_py() or "") for column in table.columns) and _quotes(path) % 2:
+        raise InvalidData("A quote is opened and never closed: it swallows the rest of the file.", code="unclosed_quote",
+                          hint="Close it, or double quotes that are part of a value.")  # fmt: skip
+    return table
+
+
+def _quotes(path: Path) -> int:
+    """How many quotes the file holds."""
+    with path.open("rb") as file:
+        return sum(chunk.count(b'"') for chunk in iter(lambda: file.read(1 << 20), b""))
 
 
 def _header(path: Path) -> tuple[str, list[str]]:

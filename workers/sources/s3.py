@@ -103,7 +103,7 @@ def glob_regex(pattern: str) -> str:
 def _fetch(store: fs.S3FileSystem, info: fs.FileInfo, ctx: Context) -> Path:
     """A local copy, never longer than what was listed."""
     local = ctx.workspace.scratch / "fetched"
-    with store.open_input_stream(info.path) as remote, local.open("wb") as file:
+    with store.open_input_stream(info.path, compression=None) as remote, local.open("wb") as file:
         left = info.size
         while left and (chunk := remote.read(min(CHUNK, left))):
             left -= len(chunk)

@@ -1,0 +1,288 @@
+"""Ingest lands one immutable table, and refuses hostile files with a reason."""
+
+import gzip
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from app.errors import CallerError, DeadlineExceeded, InvalidData
+from tests.learning import FolderWorkspace, make_context
+from workers import snapshot
+from workers.canonical import canonical
+from workers.sources import base
+from workers.stages import ingest
+
+SPEC = {"task": {"target": "y"}}
+
+
+def refused(tmp_path: Path, data: Any, filename: str = "t.csv", spec: dict[str, Any] | None = None) -> CallerError:
+    """The error with which ingest ends."""
+    with pytest.raises(CallerError) as caught:
+        ingest.run(make_context(tmp_path, spec or SPEC, table=data, filename=filename))
+    return caught.value
+
+
+def landed(tmp_path: Path, table: Any, filename: str = "t.csv", **spec: Any) -> pa.Table:
+    """The snapshot that ingest lands."""
+    ctx = make_context(tmp_path, {**SPEC, **spec}, table=table, filename=filename)
+    ingest.run(ctx)
+    return snapshot.read(ctx.workspace.get("snapshot"))
+
+
+HOSTILE = [
+    ("empty_file", b"", "t.csv"),
+    ("empty_file", b"", "t.parquet"),
+    ("empty_file", gzip.compress(b""), "t.csv.gz"),
+    ("no_rows", b"x,y\n", "t.csv"),
+    ("no_rows", b"x,y", "t.csv"),
+    ("no_rows", b"[]", "t.json"),
+    ("ragged_csv", b"x,y\n1,2\n1,2,3\n4\n", "t.csv"),
+    ("unclosed_quote", b'x,y\n1,"2\n3,4\n', "t.csv"),
+    ("not_a_csv", b"\n1,2\n", "t.csv"),
+    ("not_utf8", b"x,y\n1,2\n\xe9t\xe9,3\n", "t.csv"),
+    ("not_utf8", "x,y\n1,2\n".encode("utf-16"), "t.csv"),
+    ("not_utf8", b'[{"y": "\xff"}]', "t.json"),
+    ("not_utf8", b'[{"y": "\\ud800"}]', "t.json"),
+    ("nul_character", b"x,y\nab\x00c,2\n", "t.csv"),
+    ("nul_character", b"x,\x00y\n1,2\n", "t.csv"),
+    ("duplicate_columns", b"y,y\n1,2\n", "t.csv"),
+    ("duplicate_columns", b'[{"y": 1, "y": 2}]', "t.json"),
+    ("not_a_csv", b"PAR1 whatever", "t.csv"),
+    ("not_a_csv", gzip.compress(b"y\n1\n"), "t.csv"),
+    ("not_a_csv", b"<!DOCTYPE html><html></html>", "t.csv"),
+    ("not_a_parquet", b"<html>no</html>", "t.parquet"),
+    ("not_a_parquet", b"PAR1 garbage PAR1", "t.parquet"),
+    ("not_a_parquet", b"\x80\x04\x95 a pickle", "t.parquet"),
+    ("not_a_arrow", b"ARROW1\x00\x00garbage", "t.arrow"),
+    ("not_a_csv_gz", b"x,y\n1,2\n", "t.csv.gz"),
+    ("not_a_csv_gz", gzip.compress(b"x,y\n1,2\n" * 99)[:-30], "t.csv.gz"),
+    ("not_a_json", b'[{"y": 1}, 2]', "t.json"),
+    ("not_a_json", b'[{"y": 1}', "t.json"),
+    ("not_a_json", b'{"y": 1}\n{"y": \n', "t.jsonl"),
+    ("not_a_json", b"[" * 100_000, "t.json"),
+]
+
+
+@pytest.mark.parametrize(("code", "data", "filename"), HOSTILE)
+def test_a_file_that_is_no_table_is_refused_with_its_code(code: str, data: bytes, filename: str, tmp_path: Path):
+    error = refused(tmp_path, data, filename)
+    assert error.stable_code == code
+    assert not error.retryable
+
+
+def test_a_ragged_line_is_named_by_its_number(tmp_path: Path):
+    error = refused(tmp_path, b"x,y\n1,2\n1,2,3\n4,5\n6\n")
+    assert "line 3" in error.detail
+    assert [fault.pointer for fault in error.violations] == ["/rows/3", "/rows/5"]
+
+
+def test_a_byte_that_is_no_text_is_named_by_its_offset(tmp_path: Path):
+    assert "byte 8 (line 3)" in refused(tmp_path, b"x,y\n1,2\n\xe9t\xe9,3\n").detail
+
+
+def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(tmp_path: Path):
+    bomb = gzip.compress(b"x,y\n" + b"0" * (base.LARGE_BYTES + 2**20), compresslevel=6)
+    assert refused(tmp_path, bomb, "t.csv.gz").stable_code == "gzip_bomb"
+
+
+def test_arrow_extension_types_are_refused(tmp_path: Path):
+    column = pa.ExtensionArray.from_storage(pa.opaque(pa.string(), "strange", "nobody"), pa.array(["a"]))
+    path = tmp_path / "t.arrow"
+    table = pa.table({"y": column})
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    assert refused(tmp_path, path).stable_code == "unsupported_type"
+
+
+def test_an_unknown_column_is_refused_with_its_pointer_and_names_like_it(tmp_path: Path):
+    spec = {"task": {"target": "Price", "id_columns": ["id", "nope"]}, "data": {"features": {"exclude": ["colour"]}}}
+    error = refused(tmp_path, b"price,id,color\n1,2,3\n", spec=spec)
+    assert error.stable_code == "unknown_column"
+    assert [fault.pointer for fault in error.violations] == [
+        "/task/target",
+        "/task/id_columns/1",
+        "/data/features/exclude/0",
+    ]
+    assert "'price'" in error.violations[0].hint
+    assert "'color'" in error.violations[2].hint
+
+
+EQUAL = [
+    (["1", "2", ""], [1, 2, None]),
+    (["1.0", "2", "NA"], [1, 2, None]),
+    ([" 1", "2 ", ""], [1, 2, None]),
+    (["1.5", "-inf", "nan"], [1.5, float("-inf"), None]),
+    (["true", "False", ""], [True, False, None]),
+    (["2024-01-02", "", "1969-01-01"], [pd.Timestamp("2024-01-02"), None, pd.Timestamp("1969-01-01")]),
+    (["2024-01-02T03:04:05+02:00", "2024-01-02 01:04:05"], [pd.Timestamp("2024-01-02 01:04:05")] * 2),
+    (["2024-01-02T03:04:05.123456Z", None], [pd.Timestamp("2024-01-02 03:04:05.123456"), None]),
+    (["NA", "None", "word"], ["NA", "None", "word"]),
+    (["01", "02", "3"], ["01", "02", "3"]),
+    (["0x1F", "1"], ["0x1F", "1"]),
+    (["", None, ""], [None, None, None]),
+    (["-0.0", "0.5"], [0.0, 0.5]),
+    (["9223372036854775807", "1"], [2**63 - 1, 1]),
+    (["2024-13-45", "2024-01-01"], ["2024-13-45", "2024-01-01"]),
+    (["9999-12-31", "0001-01-01"], [pd.Timestamp("9999-12-31"), pd.Timestamp("0001-01-01")]),
+]
+
+
+@pytest.mark.parametrize(("written", "meant"), EQUAL)
+def test_text_becomes_what_all_of_its_values_say(written: list[str | None], meant: list[Any]):
+    column = canonical(pa.table({"x": pa.array(written, pa.string())}))["x"]
+    assert [value if not isinstance(value, float) else float(value) for value in column.to_pylist()] == meant
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind"),
+    [
+        (pa.array([1, 2, None], pa.uint8()), pa.int64()),
+        (pa.array([1.0, 2.0, float("nan")], pa.float64()), pa.int64()),
+        (pa.array([1.0, 2.0, None], pa.float16()), pa.int64()),
+        (pa.array(["1.00", "2.00", None]).cast(pa.decimal128(9, 2)), pa.int64()),
+        (pa.array(["1", "2", None]).dictionary_encode(), pa.int64()),
+    ],
+)
+def test_the_width_of_a_number_does_not_matter(typed: pa.Array, kind: pa.DataType):
+    plain = canonical(pa.table({"x": pa.array([1, 2, None])}))
+    found = canonical(pa.table({"x": typed}))
+    assert found["x"].type == kind
+    assert snapshot.data_digest(found) == snapshot.data_digest(plain)
+
+
+def test_single_precision_counts_as_the_number_it_is_written_as():
+    single = canonical(pa.table({"x": pa.array([0.1, 2.5], pa.float32())}))
+    assert single["x"].to_pylist() == [0.1, 2.5]
+
+
+def test_the_digest_sees_names_values_nulls_and_order_but_no_chunks():
+    table = canonical(pa.table({"a": [1, 2, None], "b": ["x", None, "yz"]}))
+    digest = snapshot.data_digest(table)
+    chunked = pa.concat_tables([table.slice(0, 1), table.slice(1, 1), table.slice(2)])
+    assert snapshot.data_digest(chunked) == digest
+    others = [
+        table.rename_columns(["a", "c"]),
+        table.take(pa.array([1, 0, 2])),
+        table.select(["b", "a"]),
+        canonical(pa.table({"a": [1, 2, 0], "b": ["x", None, "yz"]})),
+        canonical(pa.table({"a": [1, 2, None], "b": ["x", None, "y"]})),
+        canonical(pa.table({"a": [1, 2, None], "b": ["xy", None, "z"]})),
+        table.slice(0, 2),
+    ]
+    assert len({snapshot.data_digest(other) for other in others} | {digest}) == len(others) + 1
+
+
+def test_records_of_mixed_kinds_become_text(tmp_path: Path):
+    records = [
+        {"y": 1, "title": "Alien"},
+        {"y": 2.5, "title": 1984},
+        {"y": None, "title": None, "more": {"b": 1, "a": [1]}},
+    ]
+    table = landed(tmp_path, json.dumps(records).encode(), "t.json")
+    assert table.to_pydict() == {"y": [1.0, 2.5, None], "title": ["Alien", "1984", None],
+                                 "more": [None, None, '{"a":[1],"b":1}']}  # fmt: skip
+
+
+@pytest.mark.parametrize("sign", [b",", b";", b"\t", b"|"])
+def test_the_delimiter_is_found_and_quotes_and_a_byte_order_mark_are_understood(sign: bytes, tmp_path: Path):
+    data = (
+        b"\xef\xbb\xbf"
+        + sign.join([b'"a, b; c"', b"y", b""])
+        + b"\r\n"
+        + sign.join([b'"line\r\nbreak"', b"1", b"2"])
+        + b"\r\n"
+    )
+    assert landed(tmp_path, data).to_pydict() == {"a, b; c": ["line\r\nbreak"], "y": [1], "column_3": [2]}
+
+
+def test_names_of_any_kind_survive(tmp_path: Path):
+    names = ["y", '[]{}":,', "emoji 🚀", "=cmd()", "select", " spaced ", "../x", "été"]
+    table = pd.DataFrame([[1] * len(names), [2] * len(names)], columns=names)
+    assert landed(tmp_path, table, "t.parquet").column_names == names
+
+
+def test_excluded_columns_are_not_in_the_snapshot_and_order_is_kept(tmp_path: Path):
+    table = landed(tmp_path, b"b,y,a\n3,1,x\n2,2,y\n", data={"features": {"exclude": ["b"]}})
+    assert table.to_pydict() == {"y": [1, 2], "a": ["x", "y"]}
+
+
+def test_the_same_table_gives_the_same_snapshot_bytes(tmp_path: Path):
+    blobs = set()
+    for name, data in (("t.csv", b"x,y\n1,2\n2,\n"), ("t.json", b'[{"x": 1, "y": 2}, {"x": 2, "y": null}]')):
+        folder = tmp_path / name
+        folder.mkdir()
+        ctx = make_context(folder, SPEC, table=data, filename=name)
+        outcome = ingest.run(ctx)
+        assert isinstance(ctx.workspace, FolderWorkspace)
+        blobs.add((ctx.workspace.artifacts["snapshot"].digest, outcome.facts["data_digest"]))
+    assert len(blobs) == 1
+
+
+def with_sql(sql: str, **more: Any) -> dict[str, Any]:
+    return {"data": {"features": {"sql": sql}}, **more}
+
+
+def test_sql_makes_features_of_the_named_tables(tmp_path: Path):
+    table = landed(tmp_path, b"k,y\na,1\nb,2\na,3\n", **with_sql(
+        "select y, sum(y) over (partition by k) as total, y::decimal(9,3) / 2 as half from main order by y"))  # fmt: skip
+    assert table.to_pydict() == {"y": [1, 2, 3], "total": [4, 2, 4], "half": [0.5, 1.0, 1.5]}
+
+
+@pytest.mark.parametrize(
+    ("code", "sql"),
+    [
+        ("sql_denied", "select * from read_text('/etc/hostname')"),
+        ("sql_denied", "select * from read_csv('/etc/passwd')"),
+        ("sql_denied", "select * from '/etc/passwd.csv'"),
+        ("sql_denied", "select * from glob('/etc/*')"),
+        ("sql_denied", "copy main to '/tmp/stolen.csv'"),
+        ("sql_denied", "attach '/tmp/other.db'"),
+        ("sql_denied", "install httpfs"),
+        ("sql_denied", "set enable_external_access = true"),
+        ("sql_denied", "create table x as select 1"),
+        ("sql_error", "select 1; select 2"),
+        ("sql_error", "select nothing from main"),
+        ("sql_error", "select * from elsewhere"),
+        ("sql_error", "selec"),
+        ("sql_error", ""),
+        ("sql_error", "select error('boom') from main"),
+        ("no_rows", "select * from main where false"),
+        ("duplicate_columns", "select y, 1 as a, 2 as a from main"),
+    ],
+)
+def test_sql_that_is_wrong_or_reaches_outside_is_refused(code: str, sql: str, tmp_path: Path):
+    assert refused(tmp_path, b"x,y\n1,2\n", spec={**SPEC, **with_sql(sql or " ")}).stable_code == code
+
+
+def test_sql_sees_no_python_variables(tmp_path: Path):
+    hidden = pd.DataFrame({"y": [1]})
+    assert len(hidden) == 1
+    assert (
+        refused(tmp_path, b"x,y\n1,2\n", spec={**SPEC, **with_sql("select * from hidden")}).stable_code == "sql_error"
+    )
+
+
+def test_sql_that_never_ends_is_ended(tmp_path: Path):
+    sql = "select count(*) as y from range(10000000) a, range(10000000) b"
+    ctx = make_context(
+        tmp_path, {**SPEC, **with_sql(sql)}, table=b"y\n1\n", filename="t.csv", deadline=time.monotonic() + 0.5
+    )
+    with pytest.raises(DeadlineExceeded):
+        ingest.run(ctx)
+
+
+def test_a_parquet_file_keeps_nothing_but_its_columns(tmp_path: Path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"y": [1, 2]}).replace_schema_metadata({"secret": "from elsewhere"}), path)
+    assert landed(tmp_path, path).schema.metadata is None
+
+
+def test_a_data_set_that_is_gone_is_the_callers_to_mend(tmp_path: Path):
+    with pytest.raises(InvalidData, match="ds_00000000"):
+        ingest.run(make_context(tmp_path, SPEC))
