@@ -96,10 +96,10 @@ class LightgbmTrainer:
          "reg_alpha": 1e-3, "reg_lambda": 5.0, "extra_trees": False},
         {"learning_rate": 0.06, "num_leaves": 12, "min_child_samples": 10, "colsample_bytree": 0.4,
          "reg_alpha": 0.1, "reg_lambda": 3.0, "extra_trees": False},
-        {"learning_rate": 0.1, "num_leaves": 63, "min_child_samples": 20, "colsample_bytree": 0.8,
-         "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": True},
         {"learning_rate": 0.05, "num_leaves": 63, "min_child_samples": 100, "colsample_bytree": 0.4,
          "reg_alpha": 1.0, "reg_lambda": 10.0, "extra_trees": False},
+        {"learning_rate": 0.1, "num_leaves": 63, "min_child_samples": 20, "colsample_bytree": 0.8,
+         "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": True},
     )  # fmt: skip
 
     def space(self, task: TaskType) -> Mapping[str, Dimension]:  # noqa: ARG002  # the same for all tasks
