@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import make_url
 
+from standalone.engines import Engines
 from tests.driver import Receiver, RunningStack, agreed, eventually
-from tests.journeys.soundness import a_spec, a_table, assert_sound, database, event_ids, versions_of
+from tests.journeys.soundness import a_spec, a_table, assert_sound, event_ids, versions_of
 
 UNREACHABLE = {"rules": [{"metric": "roc_auc", "min": 0.9999}]}
 CANCELLED_WITHIN_SECONDS = 15
@@ -184,17 +186,16 @@ def test_a_queued_job_can_be_cancelled(stack: RunningStack, dataset_id: str, hoo
     stack.heal()
 
 
-def test_a_job_in_the_midst_of_ingesting_can_be_cancelled(stack: RunningStack, hook: Receiver) -> None:
+def test_a_job_in_the_midst_of_ingesting_can_be_cancelled(
+    stack: RunningStack, engines: Engines, hook: Receiver
+) -> None:
     """Its query sleeps in another engine, where no Python hears anything."""
-    with database(stack) as engine:
-        engine.autocommit = True
-        engine.execute("drop role if exists slow_reader")
-        engine.execute("create role slow_reader login password 'slow-reader'")
-        config = {
-            "host": engine.info.host, "port": engine.info.port, "database": engine.info.dbname, "user": "slow_reader",
-            "sslmode": "disable",
-        }  # fmt: skip
-    made = {"name": "slow", "kind": "postgres", "config": config, "secret": {"password": "slow-reader"}}
+    warehouse = make_url(engines.variables()["TRAINHOUSE_DATABASE_URL"])
+    config = {
+        "host": warehouse.host, "port": warehouse.port, "database": warehouse.database, "user": warehouse.username,
+        "sslmode": "disable",
+    }  # fmt: skip
+    made = {"name": "slow", "kind": "postgres", "config": config, "secret": {"password": warehouse.password}}
     agreed(stack.client.post("/v1/connections", json=made))
     source = {"kind": "database", "connection": "slow", "query": "select 1 as a, 1 as y from pg_sleep(120)"}
     job_id = stack.client.submit(a_spec("", "cancelled-in-ingest", data={"sources": {"t": source}}))
