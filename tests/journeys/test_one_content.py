@@ -86,12 +86,12 @@ def test_parquet_files_in_a_store_have_the_same_digest(
 
 
 def test_rows_of_a_postgres_query_have_the_same_digest(stack: RunningStack, table: Path, reference: str) -> None:
-    settings = stack.stack.settings()
-    url = psycopg.conninfo.conninfo_to_dict(settings.database_url.get_secret_value())
-    with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as owner:
+    engine = stack.engines.postgres
+    url = psycopg.conninfo.conninfo_to_dict(engine.url)
+    with psycopg.connect(engine.admin_url, autocommit=True) as owner:
         owner.execute("create database warehouse")
         owner.execute(f"create role reader login password '{READER_PASSWORD}'")
-    with psycopg.connect(settings.database_url.get_secret_value(), dbname="warehouse", autocommit=True) as owner:
+    with psycopg.connect(engine.admin_url_of("warehouse"), autocommit=True) as owner:
         owner.execute("create table t (position serial, a double precision, b double precision, kind text, y integer)")
         with owner.cursor().copy("copy t (a, b, kind, y) from stdin with (format csv, header)") as copy:
             copy.write(table.read_bytes())
