@@ -1,8 +1,5 @@
-"""Golden rows: raw inputs that a bundle must answer as training did, and the fresh process that is asked."""
+"""Golden rows: raw inputs that a bundle must answer in a fresh process as training did."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.errors import DeadlineExceeded, ParityFailed
-from workers import snapshot
+from app.errors import ParityFailed
+from workers import fresh, snapshot
 
 Floats = npt.NDArray[np.float64]
 
 TEST_ROWS = 200
 SECONDS = 120.0
 UNSEEN = "a value that no training row has: \N{SNOWMAN}"
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -59,8 +55,6 @@ def _unseen(kind: pa.DataType) -> str | None:
 def ask(bundle: Path, golden: Golden, *, scratch: Path, deadline: float) -> Floats:
     """What a fresh process predicts for the golden rows with `bundle`, known rows first.
 
-    It has one thread and none of this process's environment but the way to its libraries.
-
     Raises:
         ParityFailed: it could not open the bundle, or gave no answer.
         DeadlineExceeded: `deadline` came first.
@@ -69,25 +63,9 @@ def ask(bundle: Path, golden: Golden, *, scratch: Path, deadline: float) -> Floa
     for table, path in zip((golden.known, golden.strange), paths, strict=True):
         snapshot.write(table, path)
     answers = scratch / "answers.npy"
-    command = [sys.executable, "-m", "workers.parity", str(bundle), str(answers), *(str(path) for path in paths)]
-    patience = min(SECONDS, deadline - time.monotonic())
-    try:
-        ended = subprocess.run(  # noqa: S603  # our own interpreter and module
-            command, cwd=scratch, env=_environment(scratch), capture_output=True, timeout=max(0.1, patience), check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise DeadlineExceeded("The proof of the bundle ran past its time limit.") from None
-    if ended.returncode != 0:
-        last = ended.stderr.decode(errors="replace").strip().rsplit("\n", 1)[-1][:200]
-        raise ParityFailed(f"A fresh process could not predict with the bundle: {last}")
+    fresh.predict(bundle, paths, answers, seconds=min(SECONDS, deadline - time.monotonic()))
     found: Floats = np.load(answers, allow_pickle=False)
     return found
-
-
-def _environment(scratch: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**kept, **threads, "PYTHONPATH": str(ROOT), "HOME": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def compare(expected: Floats, answered: Floats, *, tolerance: float) -> None:

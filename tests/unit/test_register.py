@@ -1,0 +1,132 @@
+"""From data to a bundle that a fresh process has proven, and what refuses to be registered."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_diabetes, load_iris
+
+from app.errors import DeadlineExceeded, ParityFailed
+from tests.learning import chain, make_context
+from workers import fresh, golden
+from workers.bundle import open_bundle, unpack
+from workers.context import Registered
+from workers.stages import evaluate, gate, ingest, register, split, train, transform, tune, validate
+
+BEFORE = (
+    ("ingest", ingest.run), ("validate", validate.run), ("split", split.run), ("transform", transform.run),
+    ("train", train.run), ("tune", tune.run), ("evaluate", evaluate.run), ("gate", gate.run),
+)  # fmt: skip
+SEEDED = {"reproducibility": {"mode": "deterministic", "seed": 3}}
+
+
+def flowers():
+    frame = load_iris(as_frame=True).frame
+    names = np.array(["setosa", "versicolor", "virginica"])
+    return frame.assign(target=names[frame["target"]], colour=np.where(frame["target"] % 2, "blue", "white"))
+
+
+def ready(tmp_path, table, spec):
+    ctx = make_context(tmp_path, {"task": {"target": "target"}, **SEEDED, **spec}, table=table)
+    return chain(ctx, *BEFORE)[0]
+
+
+@pytest.mark.parametrize("algorithm", ["lightgbm", "linear"])
+@pytest.mark.parametrize("table", [flowers, lambda: load_diabetes(as_frame=True).frame], ids=["classes", "numbers"])
+def test_a_registered_bundle_predicts_what_the_evaluation_predicted(tmp_path, algorithm, table):
+    ctx = ready(tmp_path, table(), {"training": {"algorithm": algorithm}})
+    outcome = register.run(ctx)
+    assert isinstance(outcome, Registered)
+    bundle = open_bundle(ctx.workspace.fetch(outcome.bundle))
+    evaluated = pd.read_parquet(ctx.workspace.get("predictions_test"))
+    rows = table().iloc[evaluated["row"]].drop(columns="target")
+    found = bundle.predict(rows)
+    assert found.index.equals(rows.index)
+    for name in found.columns:
+        if found[name].dtype == float:
+            assert np.allclose(found[name].to_numpy(), evaluated[name].to_numpy(), rtol=1e-12, atol=1e-12)
+        else:
+            assert found[name].tolist() == evaluated[name].tolist()
+
+
+def test_the_bundle_holds_what_it_should_and_nothing_of_the_run(tmp_path):
+    ctx = ready(tmp_path, flowers(), {"labels": {"team": "a-label-of-the-run"}})
+    outcome = register.run(ctx)
+    files = unpack(ctx.workspace.fetch(outcome.bundle))
+    assert set(files) == {
+        "model.txt", "encoder.skops", "spec.json", "metadata.json", "signature.json", "input_example.json",
+        "MODEL_CARD.md", "requirements.txt",
+    }  # fmt: skip
+    assert set(outcome.manifest["files"]) == set(files)
+    whole = b"".join(files.values())
+    for word in (b"job_test", b"num_threads", b"a-label-of-the-run", os.uname().nodename.encode()):
+        assert word not in whole
+    signature = json.loads(files["signature.json"])
+    assert {"name": "colour", "type": "categorical"} in signature["inputs"] or len(signature["inputs"]) == 5
+    assert [column["name"] for column in signature["outputs"]] == [
+        "prediction", "probability:setosa", "probability:versicolor", "probability:virginica",
+    ]  # fmt: skip
+    assert json.loads(files["metadata.json"])["metrics"]["test"]["accuracy"]["value"] > 0.8
+    assert b"| accuracy |" in files["MODEL_CARD.md"]
+
+
+@pytest.mark.parametrize("algorithm", ["lightgbm", "linear"])
+def test_the_same_spec_and_data_give_the_same_bundle(tmp_path, algorithm):
+    digests = set()
+    for name, threads in (("one", 1), ("two", 1)):
+        ctx = ready(tmp_path / name, flowers(), {"training": {"algorithm": algorithm}})
+        digests.add(register.run(replace(ctx, threads=threads, job_id=f"job_{name}")).bundle.digest)
+    assert len(digests) == 1
+
+
+def test_rows_with_missing_and_unseen_values_get_an_answer(tmp_path):
+    ctx = ready(tmp_path, flowers(), {})
+    bundle = open_bundle(ctx.workspace.fetch(register.run(ctx).bundle))
+    strange = pd.DataFrame({name: [None, None] for name in bundle.encoder.input_columns}).assign(colour=[None, "green"])
+    found = bundle.predict(strange)
+    assert np.isfinite(found.filter(like="probability").to_numpy()).all()
+
+
+def test_a_bundle_that_predicts_otherwise_is_not_registered(tmp_path):
+    ctx = ready(tmp_path, flowers(), {})
+    other = ready(tmp_path / "other", flowers(), {"training": {"params": {"num_leaves": 2}}})
+    workspace = ctx.workspace
+    workspace.put("model", other.workspace.get("model"))
+    with pytest.raises(ParityFailed):
+        register.run(ctx)
+
+
+def test_a_model_that_is_none_is_not_registered(tmp_path):
+    ctx = ready(tmp_path, flowers(), {})
+    rows = golden.gather(ctx.workspace.get("snapshot"), ctx.workspace.get("predictions_test"), ["colour"])
+    nothing = tmp_path / "nothing.zip"
+    nothing.write_bytes(b"nothing")
+    with pytest.raises(ParityFailed, match="DigestMismatch"):
+        golden.ask(nothing, rows, scratch=tmp_path, deadline=float("inf"))
+
+
+def test_differences_beyond_the_tolerance_are_named():
+    with pytest.raises(ParityFailed, match="differ by 0.001"):
+        golden.compare(np.zeros(3), np.array([0.0, 0.0, 1e-3]), tolerance=1e-12)
+    with pytest.raises(ParityFailed):
+        golden.compare(np.zeros(3), np.array([0.0, 0.0, np.nan]), tolerance=1.0)
+    golden.compare(np.full(2, 5e5), np.full(2, 5e5 * (1 + 1e-13)), tolerance=1e-12)
+
+
+def test_a_killed_template_is_replaced_and_a_slow_one_is_ended(tmp_path):
+    ctx = ready(tmp_path, flowers(), {})
+    register.run(ctx)
+    os.kill(fresh._template().pid, signal.SIGKILL)
+    register.run(ctx)
+    with pytest.raises(DeadlineExceeded):
+        register.run(replace(ctx, deadline=0.0))
+    assert not fresh._TEMPLATES
+
+
+def test_the_fresh_process_knows_nothing_of_this_ones_environment(monkeypatch):
+    monkeypatch.setenv("TRAINHOUSE_SECRET_KEYS", "hush")
+    assert not any("TRAINHOUSE" in name for name in fresh._environment())
