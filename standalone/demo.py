@@ -1,5 +1,7 @@
 """`trainhouse demo`: the whole road from raw tables to a registered model and a signed webhook, on real data."""
 
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,15 +26,15 @@ TRIALS = 6
 LONGEST_SECONDS = 900.0
 MARKS = {"succeeded": "[green]✓[/]", "running": "[yellow]…[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]"}
 STORY = {
-    "ingest": "{rows:,} rows, {columns} columns, joined from an upload, a data lake and a database",
+    "ingest": "{rows:,} rows, {columns} columns of an upload, a lake and a database",
     "validate": "{rows:,} rows kept, {dropped} dropped, {classes} classes, {drifted} columns drifted",
     "split": "by {method}: {train:,} train, {validation:,} validation, {test:,} test",
-    "transform": "{columns} columns to {features} features, {categorical} of them categories",
+    "transform": "{columns} columns to {features} features, {categorical} categorical",
     "train": "{algorithm}, {iterations} rounds, {metric} {value:.4f} on validation",
     "tune": "{complete} of {trials} trials complete, best {metric} {value:.4f} (trial {best_trial})",
     "evaluate": "on {rows:,} rows that no step before has seen",
     "gate": "{verdict}: {rules} rules, {failed} failed",
-    "register": "{files} files, {bundle_bytes:,} bytes, {parity_rows} predictions repeated by a fresh process",
+    "register": "{bundle_bytes:,} bytes; a fresh process predicts as training did",
     "deploy": "asked for {target}",
 }
 EVENTS = ["model.version.registered", "deployment.requested", "job.succeeded"]
@@ -197,7 +199,7 @@ def farewell(console: Console, stack: Stack, job: dict[str, Any]) -> None:
     version, endpoint = job["model_version"], stack.endpoint_file
     here = f"/v1/models/{version['model']}/versions/{version['version']}"
     console.print("Look around; everything is kept in the data folder:")
-    console.print(f"  trainhouse up --data-dir {stack.folder}")
+    console.print(f"  {command()} up --data-dir {stack.folder}")
     console.print(
         f'  KEY=$(python3 -c \'import json; print(json.load(open("{endpoint}"))["api_key"])\')',
         soft_wrap=True,
@@ -205,6 +207,12 @@ def farewell(console: Console, stack: Stack, job: dict[str, Any]) -> None:
     )
     for path in (f"/v1/jobs/{job['id']}", f"/v1/jobs/{job['id']}/trials", here, f"{here}/card", f"{here}/lineage"):
         console.print(f'  curl -H "Authorization: Bearer $KEY" http://127.0.0.1:8000{path}')
+
+
+def command() -> str:
+    """How this program was called."""
+    called = Path(sys.argv[0])
+    return os.path.relpath(called) if called.name == "trainhouse" else "trainhouse"
 
 
 def explain(job: dict[str, Any]) -> str:
