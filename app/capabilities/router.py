@@ -5,19 +5,17 @@ from fastapi import APIRouter
 from app.capabilities import service
 from app.capabilities.schemas import Algorithms, Metrics
 from app.http import Reader, StrictRoute
-from app.problems import declared
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["capabilities"])
-REFUSALS = declared(400, 401, 403)
 
 
-@router.get("/algorithms", operation_id="list_algorithms", responses=REFUSALS)
+@router.get("/algorithms", operation_id="list_algorithms")
 def list_algorithms(_caller: Reader) -> Algorithms:
     """The algorithms, with their parameters as JSON Schema."""
     return Algorithms(items=service.algorithms())
 
 
-@router.get("/metrics", operation_id="list_metrics", responses=REFUSALS)
+@router.get("/metrics", operation_id="list_metrics")
 def list_metrics(_caller: Reader) -> Metrics:
     """The metrics, with their tasks and which way is better."""
     return Metrics(items=service.metrics())

@@ -26,17 +26,15 @@ from app.http import (
     VersionNumber,
     listing,
 )
-from app.problems import declared
 from app.tables import Deployment
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["deployments"])
 DeploymentId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["dep_06f4wx0v2s7m5d1c9b8a3n6k2e"])]
-REFUSALS = declared(400, 401, 403, 404, 409, 413, 422)
 
 
 @router.post(
     "/models/{name}/versions/{number}/promote", status_code=201, operation_id="promote_version",
-    response_model=DeploymentOut, responses=REFUSALS,
+    response_model=DeploymentOut,
 )  # fmt: skip
 def promote_version(
     name: ModelName,
@@ -56,10 +54,7 @@ def promote_version(
     return _created(once, session, made)
 
 
-@router.post(
-    "/models/{name}/rollback", status_code=201, operation_id="roll_back_model", response_model=DeploymentOut,
-    responses=REFUSALS,
-)  # fmt: skip
+@router.post("/models/{name}/rollback", status_code=201, operation_id="roll_back_model", response_model=DeploymentOut)
 def roll_back_model(
     name: ModelName,
     wish: RollbackRequest,
@@ -76,10 +71,7 @@ def roll_back_model(
     return _created(once, session, made)
 
 
-@router.get(
-    "/deployments", operation_id="list_deployments", response_model=DeploymentList,
-    responses=declared(400, 401, 403, 422),
-)  # fmt: skip
+@router.get("/deployments", operation_id="list_deployments", response_model=DeploymentList)
 def list_deployments(
     caller: Reader,
     session: SessionDep,
@@ -94,18 +86,13 @@ def list_deployments(
     return listing([DeploymentOut.model_validate(row) for row in rows], limit=page.limit, key=lambda row: [row.id])
 
 
-@router.get(
-    "/deployments/{deployment_id}", operation_id="get_deployment", responses=declared(400, 401, 403, 404, 422),
-)  # fmt: skip
+@router.get("/deployments/{deployment_id}", operation_id="get_deployment")
 def get_deployment(deployment_id: DeploymentId, caller: Reader, session: SessionDep) -> DeploymentOut:
     """One deployment."""
     return DeploymentOut.model_validate(service.find(session, caller.project_id, deployment_id=deployment_id))
 
 
-@router.post(
-    "/deployments/{deployment_id}/report", operation_id="report_deployment", response_model=DeploymentOut,
-    responses=REFUSALS,
-)  # fmt: skip
+@router.post("/deployments/{deployment_id}/report", operation_id="report_deployment", response_model=DeploymentOut)
 def report_deployment(
     deployment_id: DeploymentId, said: ReportRequest, caller: Trainer, session: SessionDep, once: TrainOnce
 ) -> Response:

@@ -42,11 +42,10 @@ from app.tables import Alias, Job, ModelVersion, RegisteredModel, Review
 router = APIRouter(prefix="/v1/models", route_class=StrictRoute, tags=["models"])
 AliasName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{1,62}$", examples=["champion"])]
 IfMatch = Annotated[str | None, Header(max_length=1_000, description="the ETag of the alias or of its model; needed")]
-READS = declared(400, 401, 403, 404, 422)
-MOVES = declared(400, 401, 403, 404, 412, 413, 422, 428)
+MOVES = declared(412, 428)
 
 
-@router.get("", operation_id="list_models", response_model=ModelList, responses=declared(400, 401, 403, 422))
+@router.get("", operation_id="list_models", response_model=ModelList)
 def list_models(caller: Reader, session: SessionDep, page: PageDep) -> dict[str, Any]:
     """The project's models by name."""
     rows = service.models(session, caller.project_id, after=page.after_text, limit=page.limit + 1)
@@ -54,7 +53,7 @@ def list_models(caller: Reader, session: SessionDep, page: PageDep) -> dict[str,
     return listing([_model(row, aliases[row.name]) for row in rows], limit=page.limit, key=lambda row: [row.name])
 
 
-@router.get("/{name}", operation_id="get_model", responses=READS)
+@router.get("/{name}", operation_id="get_model")
 def get_model(name: ModelName, caller: Reader, session: SessionDep, response: Response) -> ModelOut:
     """One model. Its ETag changes with every registration and every move of an alias, and serves as If-Match."""
     row = service.find_model(session, caller.project_id, model=name)
@@ -62,7 +61,7 @@ def get_model(name: ModelName, caller: Reader, session: SessionDep, response: Re
     return _model(row, service.aliases_of(session, caller.project_id, models=[name])[name])
 
 
-@router.get("/{name}/versions", operation_id="list_versions", response_model=VersionList, responses=READS)
+@router.get("/{name}/versions", operation_id="list_versions", response_model=VersionList)
 def list_versions(
     name: ModelName, caller: Reader, session: SessionDep, settings: SettingsDep, page: PageDep
 ) -> dict[str, Any]:
@@ -73,7 +72,7 @@ def list_versions(
     return listing(shown, limit=page.limit, key=lambda row: [row.version])
 
 
-@router.get("/{name}/versions/{number}", operation_id="get_version", responses=READS)
+@router.get("/{name}/versions/{number}", operation_id="get_version")
 def get_version(
     name: ModelName, number: VersionNumber, caller: Reader, session: SessionDep, settings: SettingsDep
 ) -> VersionDetail:
@@ -85,7 +84,7 @@ def get_version(
 
 @router.get(
     "/{name}/versions/{number}/card", operation_id="get_version_card", response_class=Response,
-    responses={**READS, 200: {"description": "Markdown", "content": {"text/markdown": {"schema": {"type": "string"}}}}},
+    responses={200: {"description": "Markdown", "content": {"text/markdown": {"schema": {"type": "string"}}}}},
 )  # fmt: skip
 def get_version_card(name: ModelName, number: VersionNumber, caller: Reader, session: SessionDep) -> Response:
     """The version's model card, for people."""
@@ -94,7 +93,7 @@ def get_version_card(name: ModelName, number: VersionNumber, caller: Reader, ses
     return Response(text, media_type="text/markdown", headers={"X-Content-Type-Options": "nosniff"})
 
 
-@router.get("/{name}/versions/{number}/lineage", operation_id="get_version_lineage", responses=READS)
+@router.get("/{name}/versions/{number}/lineage", operation_id="get_version_lineage")
 def get_version_lineage(name: ModelName, number: VersionNumber, caller: Reader, session: SessionDep) -> LineageOut:
     """Where the version's data, settings and files come from, who let it through, and where it went."""
     row = require_version(session, caller.project_id, model=name, version=number)
@@ -115,7 +114,6 @@ def get_version_lineage(name: ModelName, number: VersionNumber, caller: Reader, 
 @router.get(
     "/{name}/versions/{number}/bundle", operation_id="get_version_bundle", status_code=302, response_class=Response,
     responses={
-        **READS, **declared(503),
         302: {"description": "A URL to the bundle, one .zip", "headers": {"Location": {"schema": {"type": "string"}}}},
     },
 )  # fmt: skip
@@ -128,7 +126,7 @@ def get_version_bundle(
     return RedirectResponse(url, status_code=302)
 
 
-@router.get("/{name}/history", operation_id="list_alias_moves", response_model=MoveList, responses=READS)
+@router.get("/{name}/history", operation_id="list_alias_moves", response_model=MoveList)
 def list_alias_moves(name: ModelName, caller: Reader, session: SessionDep, page: PageDep) -> dict[str, Any]:
     """Every move of the model's aliases, newest first: who, when, from, to, why."""
     rows = service.history(session, caller.project_id, model=name, after=page.after_number, limit=page.limit + 1)
@@ -137,7 +135,7 @@ def list_alias_moves(name: ModelName, caller: Reader, session: SessionDep, page:
     return {"items": shown, "next_cursor": cursor_after(*last) if len(rows) > page.limit else None}
 
 
-@router.get("/{name}/aliases/{alias}", operation_id="get_alias", responses=READS)
+@router.get("/{name}/aliases/{alias}", operation_id="get_alias")
 def get_alias(name: ModelName, alias: AliasName, caller: Reader, session: SessionDep, response: Response) -> AliasOut:
     """One alias, with the ETag that moving it needs."""
     return _alias(service.find_alias(session, caller.project_id, model=name, alias=alias), response)
