@@ -162,7 +162,11 @@ def lower_is_better(name: str) -> bool:
     return name in LOWER_IS_BETTER
 
 
+def fitting(task: TaskType) -> frozenset[str]:
+    """The metrics that a task of this kind can have."""
+    return REGRESSION_METRICS if task == "regression" else CLASSIFICATION_METRICS
+
+
 def names_for(task: TaskType, asked: Iterable[str]) -> list[str]:
     """The usual metrics of `task` and those of `asked` that fit it, sorted."""
-    fitting = REGRESSION_METRICS if task == "regression" else CLASSIFICATION_METRICS
-    return sorted({*USUAL_METRICS[task], *(name for name in asked if name in fitting)})
+    return sorted({*USUAL_METRICS[task], *fitting(task).intersection(asked)})

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from workers import snapshot
 from workers.bundle import open_bundle
+from workers.threads import limited
 
 IDLE_SECONDS = 60.0
 
@@ -55,7 +55,7 @@ def in_a_child(request: dict[str, Any]) -> str | None:
 
 def predict(bundle: str, rows: list[str], answers: str) -> None:
     """Predicts the files `rows` with `bundle` and writes `answers`."""
-    with threadpool_limits(1):
+    with limited(1):
         opened = open_bundle(Path(bundle))
         found = [opened.raw(snapshot.frame(snapshot.read(Path(path)))) for path in rows]
     with Path(answers).open("wb") as file:

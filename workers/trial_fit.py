@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
-from app.errors import DeadlineExceeded, InvalidData, MachineError
+from app.errors import DeadlineExceeded, InvalidData, InvalidSpec, MachineError, Violation
+from app.spec.job import JobSpec
 from workers import prepared
 from workers.context import Context, TrialResult
-from workers.metrics import lower_is_better, metric_of, names_for
-from workers.prepared import Prepared
+from workers.metrics import fitting, lower_is_better, metric_of, names_for
+from workers.prepared import Prepared, TaskType
 from workers.pruning import Pruning
 from workers.scoring import scores
+from workers.threads import limited
 from workers.trainers import TRAINERS, Fitted, algorithm_of
 
 CURVE_POINTS = 100
@@ -113,10 +113,11 @@ def fit_and_score(
     """
     data = matrix_of(ctx)
     _check(data)
+    check_metrics(ctx.spec, data.task)
     record = recorder or _Recorder(ctx, None)
     training, task = ctx.spec.training, data.task
     metric = metric_of(ctx.spec.tuning.metric, task)
-    with threadpool_limits(ctx.threads):
+    with limited(ctx.threads):
         fitted = TRAINERS[algorithm_of(training.algorithm)].fit(
             data, params, seed=ctx.seed, threads=ctx.threads, max_iterations=training.max_iterations,
             early_stopping_rounds=training.early_stopping_rounds,
@@ -137,6 +138,27 @@ def _check(data: Prepared) -> None:
         raise InvalidData("No feature is left to learn from.", code="no_features")
     if data.classes and len(set(data.y[data.where("train")].tolist())) < 2:
         raise InvalidData("The train part holds one class only.", code="one_class")
+
+
+def check_metrics(spec: JobSpec, task: TaskType) -> None:
+    """Nothing, where every metric that `spec` names is one of the task that the data turned out to be.
+
+    Raises:
+        InvalidSpec: `metric_does_not_fit`, with one violation for each that is not.
+    """
+    named = {"/tuning/metric": metric_of(spec.tuning.metric, task)}
+    named |= {f"/evaluation/metrics/{place}": name for place, name in enumerate(spec.evaluation.metrics)}
+    named |= {f"/gate/rules/{place}/metric": rule.metric for place, rule in enumerate(spec.gate.rules)}
+    wrong = [
+        Violation(pointer, "metric_does_not_fit", f"{name} is no metric of a {task} task.")
+        for pointer, name in named.items()
+        if name not in fitting(task)
+    ]
+    if wrong:
+        raise InvalidSpec(
+            f"The target makes this a {task} task, which has no {wrong[0].message.split(' ')[0]}.",
+            code="metric_does_not_fit", hint="Choose other metrics, or name task.type.", violations=wrong,
+        )  # fmt: skip
 
 
 def soft_deadline(ctx: Context, *, share: float, seconds: int | None = None) -> float:

@@ -110,7 +110,7 @@ def test_a_model_that_is_none_is_not_registered(tmp_path):
 
 
 def test_differences_beyond_the_tolerance_are_named():
-    with pytest.raises(ParityFailed, match="differ by 0.001"):
+    with pytest.raises(ParityFailed, match=r"differ by 0\.001"):
         golden.compare(np.zeros(3), np.array([0.0, 0.0, 1e-3]), tolerance=1e-12)
     with pytest.raises(ParityFailed):
         golden.compare(np.zeros(3), np.array([0.0, 0.0, np.nan]), tolerance=1.0)

@@ -137,3 +137,10 @@ def test_data_that_cannot_teach_is_refused(tmp_path, change, code):
     with pytest.raises(InvalidData) as caught:
         run_trial(context(tmp_path, replace(data, **change(data))), params=PARAMS, history=())
     assert caught.value.stable_code == code
+
+
+def test_a_metric_of_another_task_is_the_callers_to_mend(tmp_path):
+    spec = {"task": {"target": "y"}, "tuning": {"metric": "rmse"}, "gate": {"rules": [{"metric": "r2", "min": 0.1}]}}
+    with pytest.raises(InvalidSpec) as caught:
+        run_trial(context(tmp_path, matrix("binary"), spec), params=PARAMS, history=())
+    assert [fault.pointer for fault in caught.value.violations] == ["/tuning/metric", "/gate/rules/0/metric"]

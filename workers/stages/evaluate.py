@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from threadpoolctl import threadpool_limits
 
 from workers import explain
 from workers.answers import columns_of
@@ -15,6 +14,7 @@ from workers.metrics import names_for
 from workers.prepared import PARTS, Part, Prepared
 from workers.samples import Floats, Rows
 from workers.scoring import scores
+from workers.threads import limited
 from workers.trainers import TRAINERS, Fitted
 from workers.trial_fit import matrix_of
 
@@ -30,7 +30,7 @@ def run(ctx: Context) -> Done:
     fitted = TRAINERS[ctx.outputs["train"]["algorithm"]].load(ctx.workspace.get("model"), threads=ctx.threads)
     asked = [*ctx.spec.evaluation.metrics, *(rule.metric for rule in ctx.spec.gate.rules), ctx.outputs["train"]["metric"]]
     names = names_for(data.task, asked)
-    with threadpool_limits(ctx.threads):
+    with limited(ctx.threads):
         ctx.progress(0, 3)
         predicted: dict[Part, Floats] = {part: fitted.predict(data.x[data.where(part)]) for part in ("validation", "test")}
         ctx.progress(1, 3)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from app.errors import ParityFailed
 from workers import card, encoding, golden
@@ -15,6 +14,7 @@ from workers.answers import columns_of
 from workers.bundle import ENCODER, FORMAT, METADATA, canonical_json, pack
 from workers.context import Context, Registered
 from workers.golden import Golden
+from workers.threads import limited
 from workers.trainers import TRAINERS
 
 EXAMPLE_ROWS = 3
@@ -53,7 +53,7 @@ def prove(ctx: Context, path: Path, rows: Golden, *, encoder: encoding.Encoder) 
     """
     trainer = TRAINERS[ctx.outputs["train"]["algorithm"]]
     fitted = trainer.load(ctx.workspace.get("model"))
-    with threadpool_limits(1):
+    with limited(1):
         expected = np.concatenate([fitted.predict(encoder.transform(frame)) for frame in rows.frames()])
     answered = golden.ask(path, rows, scratch=ctx.workspace.scratch, deadline=ctx.deadline)
     golden.compare(expected, answered, tolerance=trainer.tolerance)

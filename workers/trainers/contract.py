@@ -77,7 +77,7 @@ class Trainer(Protocol):
 
         Args:
             params: As `app.spec.modelling.PARAMS` of this algorithm allows; left out, its defaults.
-            threads: The most threads to use.
+            threads: The most threads to start; BLAS is bounded by the caller (`workers.threads`).
             deadline: Reading of `time.monotonic()` at which the fit ends with the model it has by then.
             metric: What the search optimises; the trainer watches the nearest measure it has.
 

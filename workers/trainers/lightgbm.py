@@ -132,10 +132,12 @@ class LightgbmTrainer:
         train, validation = binned(data, settings, class_weight)
         try:
             booster = lgb.train(
-                settings, train, num_boost_round=max_iterations, valid_sets=[validation], callbacks=callbacks
+                settings, train, num_boost_round=max_iterations, valid_sets=[validation], callbacks=callbacks,
+                keep_training_booster=True,
             )  # fmt: skip
         except LightGBMError as error:
             raise _explained(error) from error
+        booster.free_dataset()
         return LightgbmFitted(
             iterations=booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration(),
             timed_out=watch.timed_out, booster=booster, classes=len(data.classes), threads=threads,

@@ -12,7 +12,6 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
-from threadpoolctl import threadpool_limits
 
 from app.errors import DigestMismatch, InvalidSpec, MachineError
 from app.spec.modelling import Dimension, LinearParams
@@ -77,7 +76,7 @@ class LinearTrainer:
         params: Mapping[str, Any],
         *,
         seed: int,
-        threads: int,
+        threads: int,  # noqa: ARG002  # the caller bounds BLAS
         max_iterations: int,
         early_stopping_rounds: int | None,  # noqa: ARG002  # a convex fit needs none
         deterministic: bool,  # noqa: ARG002  # it always is, for one number of threads
@@ -97,7 +96,7 @@ class LinearTrainer:
         chosen_params = LinearParams(**params)
         report = _Report(data, on_iteration, metric, deadline)
         on_iteration(0, float("nan"))
-        with threadpool_limits(threads), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             try:
                 if data.task == "regression":
