@@ -73,7 +73,7 @@ def _parts(micros: Floats) -> list[Floats]:
     """Year, month, day, weekday (Monday 0), hour and seconds since 1970; NaN where there is no time."""
     known = ~np.isnan(micros)
     stamps = pd.DatetimeIndex(np.where(known, micros, 0).astype(np.int64).astype("datetime64[us]"))
-    parts = [stamps.year, stamps.month, stamps.day, stamps.weekday, stamps.hour]
+    parts = [stamps.year, stamps.month, stamps.day, stamps.day_of_week, stamps.hour]
     return [*(np.where(known, np.asarray(part, np.float64), np.nan) for part in parts), micros / 1e6]
 
 
@@ -184,8 +184,7 @@ def _embedding(frame: pd.DataFrame, block: State, out: Floats) -> None:
     labels = coerce.labels(frame[block["columns"][0]], block["base"]).fillna("")
     codes, distinct = pd.factorize(labels)
     hashed = _hashed([str(text) for text in distinct], block["analyzer"])
-    if len(distinct):
-        out[:] = block["svd"].transform(block["idf"].transform(hashed))[codes]
+    out[:] = block["svd"].transform(block["idf"].transform(hashed))[codes]
 
 
 Fit = Callable[[list[str], Mapping[str, Any], Lesson], State]

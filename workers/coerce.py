@@ -1,5 +1,6 @@
 """Loosely typed values as what training saw: the same meaning gives the same number or label, bit for bit."""
 
+import datetime as dt
 import math
 from typing import Any
 
@@ -104,6 +105,9 @@ def times(series: pd.Series) -> Floats:
     if pd.api.types.is_numeric_dtype(series.dtype):
         return np.full(len(series), np.nan)
     if not pd.api.types.is_datetime64_any_dtype(series.dtype):
+        series = pd.Series(
+            [value if isinstance(value, str | dt.date) else None for value in series.tolist()], dtype=object
+        )
         found = pd.to_datetime(series, utc=True, errors="coerce", format="ISO8601")
         rest = found.isna() & series.notna()
         if rest.any():

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
 
-from app.errors import InvalidData, bounded
+from app.errors import DigestMismatch, InvalidData, bounded
 from app.spec.job import JobSpec
 from workers import coerce, vault
 from workers.blocks import BLOCKS, Lesson, State
@@ -71,7 +71,7 @@ class Encoder:
             raise InvalidData(f"The rows lack the column {bounded(lacking[0])!r}.", code="missing_column")
         out = np.empty((len(frame), len(self.feature_names)), dtype=np.float64)
         start = 0
-        for block in self.blocks:
+        for block in self.blocks if len(frame) else ():
             end = start + len(block["names"])
             _write(frame, block, out[:, start:end])
             start = end
@@ -152,7 +152,7 @@ def _scaler(name: str, rows: int, seed: int) -> Any:
 def _write(frame: pd.DataFrame, block: State, out: Floats) -> None:
     """Writes what `block` makes of `frame` into `out`, (rows, features of the block)."""
     BLOCKS[block["kind"]][1](frame, block, out)
-    if len(out) and (block["imputer"] is not None or block["scaler"] is not None):
+    if block["imputer"] is not None or block["scaler"] is not None:
         out[:] = _after(out, block)
 
 
@@ -219,4 +219,6 @@ def load(path: Path) -> Encoder:
         DigestMismatch: the file is none of ours, or holds a type that is not allowed.
     """
     state = vault.load(path)
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise DigestMismatch("The file holds no encoder of this format.")
     return _assembled(tuple(state["input_columns"]), list(state["blocks"]))

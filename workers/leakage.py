@@ -77,8 +77,11 @@ def auc(score: Floats, positive: Floats) -> float:
 
 
 def _number_score(cells: npt.NDArray[np.int64], target: Floats, half: npt.NDArray[np.bool_]) -> float:
-    """R² of the cell means; of ranks, so that a long tail hides nothing."""
+    """R² of the cell means, or of a monotone relation; of ranks, so that a long tail hides nothing."""
     ranks = rankdata(target)
     spread = ((ranks - ranks.mean()) ** 2).sum()
+    if spread == 0 or cells.min() == cells.max():
+        return 0.0
     error = ((ranks - _out_of_half(cells, ranks, half)) ** 2).sum()
-    return float(max(0.0, 1.0 - error / spread)) if spread > 0 else 0.0
+    monotone = np.corrcoef(rankdata(cells), ranks)[0, 1] ** 2
+    return float(max(monotone, 1.0 - error / spread))

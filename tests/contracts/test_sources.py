@@ -1,6 +1,6 @@
 """Every source keeps one contract: equal content gives an equal table, and faults say whose turn it is."""
 
-import datetime
+import datetime as dt
 import gzip
 import io
 import json
@@ -26,15 +26,15 @@ from workers.snapshot import data_digest
 from workers.sources import SOURCES
 
 BUCKET, READER, PASSWORD = "contract-lake", "contract_reader", "reads-tables-only"
-UTC = datetime.UTC
+UTC = dt.UTC
 TABLE = pa.table({
     "number": pa.array([1, None, 3, -4], pa.int32()),
     "real": pa.array([0.1, 2.5, None, -7.0], pa.float64()),
     "word": ["one", "two, with a comma", None, 'with "quotes"\nand a line'],
     "truth": [True, None, False, True],
-    "day": pa.array([datetime.date(2024, 2, 29), None, datetime.date(1969, 7, 20), datetime.date(2024, 1, 1)]),
-    "moment": pa.array([datetime.datetime(2024, 2, 29, 12, 30, tzinfo=UTC), None,
-                        datetime.datetime(2024, 1, 1, tzinfo=UTC), datetime.datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC)],
+    "day": pa.array([dt.date(2024, 2, 29), None, dt.date(1969, 7, 20), dt.date(2024, 1, 1)]),
+    "moment": pa.array([dt.datetime(2024, 2, 29, 12, 30, tzinfo=UTC), None,
+                        dt.datetime(2024, 1, 1, tzinfo=UTC), dt.datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC)],
                        pa.timestamp("ms", "UTC")),
     "code": ["01", "02", None, "10"],
 })  # fmt: skip

@@ -1,0 +1,205 @@
+"""The encoder learns from training rows only, and gives serving the numbers that training saw."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from sklearn.tree import DecisionTreeClassifier
+
+from app.errors import DigestMismatch, InvalidData
+from tests.learning import chain, make_context
+from workers import encoding, prepared, snapshot
+from workers.context import Context
+from workers.encoding import Encoder
+from workers.prepared import Prepared
+from workers.stages import ingest, split, transform, validate
+
+ROWS = 400
+TYPES = {"zip": "categorical", "note": "text"}
+
+
+def a_frame(rows: int = ROWS) -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    frame = pd.DataFrame({
+        "x": rng.normal(size=rows), "count": rng.integers(0, 9, rows), '[odd]{"name":,}': rng.normal(size=rows),
+        "color": rng.choice(["red", "green", "blue", "été"], rows), "zip": rng.integers(100, 108, rows),
+        "flag": rng.random(rows) > 0.5, "note": rng.choice(["a fine day", "rain again", "so much snow today"], rows),
+        "at": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 10**7, rows), unit="s"),
+        "y": rng.choice(["no", "yes"], rows),
+    })  # fmt: skip
+    for place, name in enumerate(frame.columns[:-1]):
+        frame[name] = frame[name].astype(object).where(np.arange(rows) % 20 != place)
+    return frame.infer_objects()
+
+
+def transformed(tmp_path: Path, frame: pd.DataFrame, **spec: Any) -> tuple[Context, Prepared, Encoder]:
+    spec = {"task": {"target": "y"}, "data": {"features": {"types": TYPES}}, **spec}
+    ctx = make_context(tmp_path, spec, table=frame)
+    ctx, _ = chain(
+        ctx, ("ingest", ingest.run), ("validate", validate.run), ("split", split.run), ("transform", transform.run)
+    )
+    return ctx, prepared.load(ctx.workspace.get("matrix")), encoding.load(ctx.workspace.get("encoder"))
+
+
+WAYS = {
+    "trees": {},
+    "linear": {"training": {"algorithm": "linear"}},
+    "one_hot": {"transform": {"categorical": {"encode": "one_hot", "min_frequency": 5}}},
+    "ordinal": {"transform": {"categorical": {"encode": "ordinal"}, "numeric": {"impute": "mean", "scale": "minmax"}}},
+    "target": {"transform": {"categorical": {"encode": "target"}, "numeric": {"scale": "robust"}}},
+    "embedding": {
+        "transform": {"categorical": {"encode": "embedding", "dimensions": 3}, "numeric": {"scale": "quantile"}}
+    },
+    "mixed": {
+        "transform": {"columns": {"color": {"encode": "one_hot"}, "x": {"impute": "constant", "scale": "standard"}}}
+    },
+    "regression": {"task": {"target": "x"}, "transform": {"categorical": {"encode": "target"}}},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_serving_sees_what_training_saw_bit_for_bit(way: str, tmp_path: Path):
+    frame = a_frame()
+    ctx, matrix, encoder = transformed(tmp_path, frame, **WAYS[way])
+    unseen = matrix.where("test")
+    stored = snapshot.frame(snapshot.read(ctx.workspace.get("snapshot")))
+    rows = stored.iloc[matrix.row[unseen]]
+    expected = matrix.x[unseen]
+    np.testing.assert_array_equal(encoder.transform(rows), expected)
+    alone = np.vstack([encoder.transform(rows.iloc[[place]]) for place in range(5)])
+    np.testing.assert_array_equal(alone, expected[:5])
+    loose = pd.DataFrame({name: [None if pd.isna(value) else str(value) if place % 2 else value
+                                 for place, value in enumerate(rows[name].tolist())] for name in rows}, dtype=object)  # fmt: skip
+    np.testing.assert_array_equal(encoder.transform(loose), expected)
+    written = loose.map(lambda value: None if value is None else str(value)).astype("str")
+    np.testing.assert_array_equal(encoder.transform(written), expected)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_encoder_file_has_the_same_bytes_each_time(way: str, tmp_path: Path):
+    ctx, _, encoder = transformed(tmp_path, a_frame(), **WAYS[way])
+    again = tmp_path / "again.skops"
+    encoding.dump(encoder, again)
+    assert again.read_bytes() == ctx.workspace.get("encoder").read_bytes()
+    (tmp_path / "second").mkdir()
+    second, _, _ = transformed(tmp_path / "second", a_frame(), **WAYS[way])
+    assert second.workspace.get("encoder").read_bytes() == again.read_bytes()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_values_never_seen_are_no_error(way: str, tmp_path: Path):
+    _, matrix, encoder = transformed(tmp_path, a_frame(), **WAYS[way])
+    strange: list[Any] = [None, "never seen", -1e300, float("inf"), True, "2030-01-01", "", 10**30, float("nan")]
+    frame = pd.DataFrame(dict.fromkeys(encoder.input_columns, strange), dtype=object)
+    found = encoder.transform(frame)
+    assert found.shape == (len(strange), matrix.x.shape[1])
+    assert not np.isinf(found).any()
+    empty = encoder.transform(frame.head(0))
+    assert empty.shape == (0, matrix.x.shape[1])
+    if way == "linear":
+        assert not np.isnan(found).any()
+
+
+def test_trees_get_codes_and_missing_values_as_they_are(tmp_path: Path):
+    _, matrix, encoder = transformed(tmp_path, a_frame())
+    names = [encoder.feature_names[place] for place in encoder.categorical]
+    assert names == ["color", "zip"]
+    color = matrix.x[:, encoder.categorical[0]]
+    assert set(np.unique(color[~np.isnan(color)])) == {0, 1, 2, 3}
+    assert np.isnan(matrix.x[:, encoder.feature_names.index("x")]).any()
+    assert '[odd]{"name":,}' in encoder.feature_names
+    assert {"at.year", "at.hour", "note[0]"} <= set(encoder.feature_names)
+
+
+def test_linear_models_get_full_and_scaled_numbers(tmp_path: Path):
+    _, matrix, encoder = transformed(tmp_path, a_frame(), training={"algorithm": "linear"})
+    assert not encoder.categorical
+    assert not np.isnan(matrix.x).any()
+    x = matrix.x[matrix.where("train"), encoder.feature_names.index("x")]
+    assert (x.mean(), x.std()) == pytest.approx((0.0, 1.0), abs=1e-9)
+    assert {"color=été", "color=(missing)"} <= set(encoder.feature_names)
+
+
+def test_rare_categories_share_one_column(tmp_path: Path):
+    frame = a_frame()
+    frame["color"] = frame["color"].where(np.arange(ROWS) > 6, [f"rare {row}" for row in range(ROWS)])
+    _, _, encoder = transformed(tmp_path, frame, transform={"categorical": {"encode": "one_hot"}})
+    assert "color=(infrequent)" in encoder.feature_names
+    assert not any("rare" in name for name in encoder.feature_names)
+
+
+def test_nothing_is_learned_from_rows_that_judge(tmp_path: Path):
+    frame = a_frame().assign(part_of=["train"] * 300 + ["validation"] * 50 + ["test"] * 50)
+    spec = {"split": {"method": "predefined", "column": "part_of"}, "training": {"algorithm": "linear"}}
+    ctx, _, _ = transformed(tmp_path, frame, **spec)
+    changed = frame.copy()
+    changed.loc[300:, "x"] = 1e6
+    changed.loc[300:, "color"] = "new"
+    (tmp_path / "changed").mkdir()
+    other, _, _ = transformed(tmp_path / "changed", changed, **spec)
+    assert other.workspace.get("encoder").read_bytes() == ctx.workspace.get("encoder").read_bytes()
+
+
+def test_no_training_row_sees_its_own_target(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"key": [f"k{row // 2}" for row in range(600)], "x": rng.normal(size=600), "y": rng.normal(size=600)}
+    )
+    _, matrix, _ = transformed(tmp_path, frame, task={"target": "y"}, transform={"categorical": {"encode": "target"}},
+                               data={"features": {"types": {"key": "categorical"}}})  # fmt: skip
+    train = matrix.where("train")
+    place = matrix.feature_names.index("key.target")
+    assert abs(np.corrcoef(matrix.x[train, place], matrix.y[train])[0, 1]) < 0.3
+
+
+def test_the_matrix_says_rows_parts_classes_and_weights(tmp_path: Path):
+    frame = a_frame().assign(w=np.arange(ROWS) % 3)
+    frame.loc[5, "y"] = None
+    _, matrix, encoder = transformed(
+        tmp_path, frame, task={"target": "y", "weight_column": "w", "positive_class": "no"}
+    )
+    assert (matrix.task, matrix.classes) == ("binary", ("yes", "no"))
+    assert matrix.x.flags.c_contiguous
+    assert matrix.row.tolist() == [row for row in range(ROWS) if row != 5]
+    assert matrix.y.tolist() == [float(frame["y"][row] == "no") for row in matrix.row]
+    assert matrix.weight is not None
+    assert matrix.weight.tolist() == [row % 3 for row in matrix.row]
+    assert "w" not in encoder.input_columns
+
+
+@pytest.mark.parametrize("weight", ["text", -1.0, None])
+def test_weights_that_are_none_are_refused(weight: Any, tmp_path: Path):
+    frame = a_frame().assign(w=[weight] + [type(weight)(1.5) if weight else 1.5] * (ROWS - 1))
+    with pytest.raises(InvalidData) as refused:
+        transformed(tmp_path, frame, task={"target": "y", "weight_column": "w"})
+    assert refused.value.stable_code == "bad_weight"
+
+
+def test_a_row_without_an_input_column_is_refused(tmp_path: Path):
+    _, _, encoder = transformed(tmp_path, a_frame())
+    with pytest.raises(InvalidData, match="color"):
+        encoder.transform(a_frame().drop(columns="color"))
+
+
+def test_a_file_with_another_type_or_of_another_kind_is_not_opened(tmp_path: Path):
+    path = tmp_path / "evil.skops"
+    skops.io.dump({"blocks": [Context]}, path)
+    with pytest.raises(DigestMismatch):
+        encoding.load(path)
+    path.write_bytes(b"\x80\x04 no zip")
+    with pytest.raises(DigestMismatch):
+        encoding.load(path)
+    skops.io.dump(DecisionTreeClassifier(), path)
+    with pytest.raises(DigestMismatch):
+        encoding.load(path)
+
+
+def test_the_encoder_file_holds_no_pickle(tmp_path: Path):
+    ctx, _, _ = transformed(tmp_path, a_frame(), training={"algorithm": "linear"})
+    with zipfile.ZipFile(ctx.workspace.get("encoder")) as archive:
+        assert {name.rsplit(".", 1)[-1] for name in archive.namelist()} <= {"json", "npy", "npz"}
+        assert all(not archive.read(name).startswith(b"\x80") for name in archive.namelist())
