@@ -253,9 +253,9 @@ class DigestMismatch(MachineError):
     code = "digest_mismatch"
 
 
-class LeaseLost(Exception):  # noqa: N818  # a signal between the engine's parts, never shown
+class LeaseLost(Exception):  # a signal between the engine's parts, never shown
     """Another worker holds the lease; this one must stop and write nothing."""
 
 
-class Cancelled(Exception):  # noqa: N818  # a signal between the engine's parts, never shown
+class Cancelled(Exception):  # a signal between the engine's parts, never shown
     """The caller cancelled the job."""
