@@ -40,7 +40,9 @@ def scores(
     rows = Rows(task, y, p)
     found = {name: _value(rows, metric_of(name, task)) for name in names}
     if intervals:
-        drawn = resampled(rows, [metric_of(name, task) for name in names if found[name]["value"] is not None], seed=seed)
+        drawn = resampled(
+            rows, [metric_of(name, task) for name in names if found[name]["value"] is not None], seed=seed
+        )
         for name, entry in found.items():
             entry.update(_interval(entry["value"], drawn.get(metric_of(name, task))))
     return found

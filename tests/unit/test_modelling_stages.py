@@ -65,7 +65,9 @@ def test_tune_asks_for_trials_and_then_takes_the_best(tmp_path):
 def tuned(tmp_path, *trials):
     ctx = trained(context(tmp_path, matrix("binary"), {"tuning": {"max_trials": 5}}))
     kept = ctx.workspace.keep(ctx.workspace.get("model_train"))
-    made = [TrialResult(number, status, {"num_leaves": 5}, value, 3, {}, model=kept) for number, status, value in trials]
+    made = [
+        TrialResult(number, status, {"num_leaves": 5}, value, 3, {}, model=kept) for number, status, value in trials
+    ]
     return tune.run(replace(ctx, trials=tuple(made)))
 
 

@@ -85,7 +85,9 @@ def test_the_same_arguments_give_the_same_suggestion(strategy):
     assert suggest(spec, history=history, running=running, **{**given, "number": 21}) != first
 
 
-@pytest.mark.parametrize(("algorithm", "task"), [("lightgbm", "binary"), ("linear", "binary"), ("linear", "regression")])
+@pytest.mark.parametrize(
+    ("algorithm", "task"), [("lightgbm", "binary"), ("linear", "binary"), ("linear", "regression")]
+)
 @pytest.mark.parametrize("strategy", ["random", "bayesian"])
 def test_every_suggestion_is_allowed(strategy, algorithm, task):
     spec = spec_of({"strategy": strategy, "max_trials": 50}, task=task, algorithm=algorithm)
@@ -138,7 +140,9 @@ def test_the_first_trials_of_the_default_space_come_from_the_portfolio():
 
 
 def test_failed_and_foreign_trials_are_passed_over():
-    spec = spec_of({"strategy": "bayesian", "max_trials": 50, "space": {"num_leaves": {"type": "int", "low": 8, "high": 64}}})
+    spec = spec_of(
+        {"strategy": "bayesian", "max_trials": 50, "space": {"num_leaves": {"type": "int", "low": 8, "high": 64}}}
+    )
     history = [
         ended(0, {"num_leaves": 10}, None, status="failed"), ended(1, {"num_leaves": 4_000}, 0.5), ended(2, {}, 0.5),
         ended(3, {"num_leaves": 12}, float("nan")), ended(4, {"num_leaves": "many"}, 0.1),

@@ -102,7 +102,11 @@ def test_a_trial_without_time_does_not_begin(tmp_path):
 
 
 def test_a_hopeless_trial_comes_back_pruned(tmp_path):
-    ctx = context(tmp_path, matrix("binary"), {"tuning": {"pruner": "median", "max_trials": 9}, "training": {"early_stopping_rounds": None}})
+    ctx = context(
+        tmp_path,
+        matrix("binary"),
+        {"tuning": {"pruner": "median", "max_trials": 9}, "training": {"early_stopping_rounds": None}},
+    )
     peers = [TrialResult(n, "complete", {}, 1.0, 200, {}, curve=((50, 1.0), (100, 1.0))) for n in range(6)]
     fit = run_trial(ctx, params=PARAMS, history=peers)
     assert fit.pruned
@@ -122,7 +126,15 @@ def test_missing_values_for_a_linear_model_are_the_callers_to_mend(tmp_path):
     data = matrix("binary")
     data.x[0, 0] = np.nan
     with pytest.raises(InvalidSpec) as caught:
-        run_trial(context(tmp_path, replace(data, part=np.zeros_like(data.part) + (np.arange(600) % 2).astype(np.int8)), {"training": {"algorithm": "linear"}}), params={}, history=())
+        run_trial(
+            context(
+                tmp_path,
+                replace(data, part=np.zeros_like(data.part) + (np.arange(600) % 2).astype(np.int8)),
+                {"training": {"algorithm": "linear"}},
+            ),
+            params={},
+            history=(),
+        )
     assert caught.value.stable_code == "missing_values"
 
 

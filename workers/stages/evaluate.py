@@ -28,11 +28,17 @@ def run(ctx: Context) -> Done:
     """
     data = matrix_of(ctx)
     fitted = TRAINERS[ctx.outputs["train"]["algorithm"]].load(ctx.workspace.get("model"), threads=ctx.threads)
-    asked = [*ctx.spec.evaluation.metrics, *(rule.metric for rule in ctx.spec.gate.rules), ctx.outputs["train"]["metric"]]
+    asked = [
+        *ctx.spec.evaluation.metrics,
+        *(rule.metric for rule in ctx.spec.gate.rules),
+        ctx.outputs["train"]["metric"],
+    ]
     names = names_for(data.task, asked)
     with limited(ctx.threads):
         ctx.progress(0, 3)
-        predicted: dict[Part, Floats] = {part: fitted.predict(data.x[data.where(part)]) for part in ("validation", "test")}
+        predicted: dict[Part, Floats] = {
+            part: fitted.predict(data.x[data.where(part)]) for part in ("validation", "test")
+        }
         ctx.progress(1, 3)
         validation = scores(data.task, data.y[data.where("validation")], predicted["validation"], names=names)
         test = scores(

@@ -55,7 +55,9 @@ def _warnings(ctx: Context, measured: Any, judged: list[dict[str, Any]]) -> list
     metric = ctx.outputs["train"]["metric"]
     value, guessed = (part.get(metric, {}).get("value") for part in (measured, ctx.outputs["evaluate"]["baseline"]))
     if value is not None and guessed is not None and _no_better(metric, value, guessed):
-        found.append(Warned("no_better_than_guessing", f"{metric} is {value:.6g}; the best constant has {guessed:.6g}."))
+        found.append(
+            Warned("no_better_than_guessing", f"{metric} is {value:.6g}; the best constant has {guessed:.6g}.")
+        )
     return found
 
 

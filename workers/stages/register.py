@@ -73,7 +73,9 @@ def bundle_files(ctx: Context, rows: Golden, input_columns: Any) -> dict[str, by
     model = ctx.workspace.get("model").read_bytes()
     encoder = ctx.workspace.get("encoder").read_bytes()
     # What is said of the run, not of the model, would make equal models differ.
-    spec = {name: part for name, part in ctx.spec.resolved().items() if name not in {"resources", "labels", "deployment"}}
+    spec = {
+        name: part for name, part in ctx.spec.resolved().items() if name not in {"resources", "labels", "deployment"}
+    }
     metadata = metadata_of(ctx, spec=spec, model=model, encoder=encoder)
     signature = signature_of(ctx, metadata, input_columns)
     return {

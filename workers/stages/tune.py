@@ -22,7 +22,10 @@ def run(ctx: Context) -> Done | FanOut:
     if not ctx.trials:
         return FanOut(trials=plan.trials, parallel=plan.parallel, minimize=plan.minimize)
     best = best_of(ctx.trials, minimize=plan.minimize)
-    counts = {status: sum(trial.status == status for trial in ctx.trials) for status in ("complete", "pruned", "failed", "lost")}
+    counts = {
+        status: sum(trial.status == status for trial in ctx.trials)
+        for status in ("complete", "pruned", "failed", "lost")
+    }
     summary: dict[str, Any] = {
         "strategy": plan.strategy, "trials": len(ctx.trials), **counts, "metric": plan.metric,
         "trained_value": trained["value"],

@@ -193,7 +193,14 @@ def binned(
     """
     for stale in [key for key, kept in _KEPT.items() if kept.source() is None]:
         del _KEPT[stale]
-    key = (id(data), settings["max_bin"], settings["seed"], settings["num_threads"], settings["deterministic"], class_weight)
+    key = (
+        id(data),
+        settings["max_bin"],
+        settings["seed"],
+        settings["num_threads"],
+        settings["deterministic"],
+        class_weight,
+    )
     kept = _KEPT.get(key)
     if kept is None or kept.source() is not data:
         kept = _KEPT[key] = _bin(data, settings, class_weight)
@@ -207,7 +214,15 @@ def _bin(data: Prepared, settings: Mapping[str, Any], class_weight: str | None) 
     names = [f"f{index}" for index in range(data.x.shape[1])]
     about = {
         name: settings[name]
-        for name in ("max_bin", "seed", "num_threads", "verbosity", "feature_pre_filter", "deterministic", "force_row_wise")
+        for name in (
+            "max_bin",
+            "seed",
+            "num_threads",
+            "verbosity",
+            "feature_pre_filter",
+            "deterministic",
+            "force_row_wise",
+        )
         if name in settings
     }
     chosen = data.where("train")
