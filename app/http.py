@@ -26,8 +26,6 @@ from app.errors import (
     InvalidRequest,
     TrainhouseError,
     Unauthenticated,
-    UnknownParameter,
-    Violation,
 )
 from app.idempotency import Once
 from app.problems import status_of
@@ -64,32 +62,6 @@ class StrictRoute(APIRoute):
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strict
-
-
-async def refuse_unknown_parameters(request: Request) -> None:
-    """A query parameter that the operation does not know is a fault, not a thing to ignore.
-
-    Raises:
-        UnknownParameter
-    """
-    known = _known_parameters(request)
-    unknown = [name for name in request.query_params if name not in known and not name.startswith("label.")]
-    if unknown:
-        raise UnknownParameter(
-            f"Unknown query parameter {unknown[0][:64]!r}.",
-            hint=f"Known here: {', '.join(sorted(known)) or 'none'}.",
-            violations=[Violation(f"/query/{name[:64]}", "unknown_parameter", "not known here") for name in unknown],
-        )
-
-
-def _known_parameters(request: Request) -> set[str]:
-    dependant = request.scope["route"].dependant
-    found, todo = set(), [dependant]
-    while todo:
-        current = todo.pop()
-        found |= {parameter.alias for parameter in current.query_params}
-        todo.extend(current.dependencies)
-    return found
 
 
 async def the_settings(request: Request) -> Settings:

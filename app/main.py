@@ -16,7 +16,7 @@ from app.datasets.router import router as datasets_router
 from app.db import make_engine
 from app.deployments.router import router as deployments_router
 from app.edge import Edge
-from app.http import MAX_JSON_BYTES, refuse_unknown_parameters
+from app.http import MAX_JSON_BYTES
 from app.idempotency import Replay
 from app.jobs.router import router as jobs_router
 from app.registry.router import router as registry_router
@@ -26,6 +26,7 @@ from app.settings import Settings
 from app.settings import settings as read_settings
 from app.storage import S3Store
 from app.streams import Hub
+from app.strict import refuse_unknown_parameters
 from app.telemetry import configure_logs
 from app.turns import Turns
 from app.webhooks.router import router as webhooks_router

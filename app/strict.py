@@ -1,10 +1,12 @@
-"""JSON as strict as the contract: bounded depth, no duplicate keys, no NaN, no number beyond a float."""
+"""Requests as strict as the contract: JSON of bounded depth without NaN or repeated keys, no unknown parameter."""
 
 import json
 import math
 from typing import Any
 
-from app.errors import InvalidRequest, TooLarge, Violation
+from fastapi import Request
+
+from app.errors import InvalidRequest, TooLarge, UnknownParameter, Violation
 from app.spec.base import MAX_DEPTH
 
 
@@ -80,3 +82,29 @@ def _bounded(text: str) -> int:
     if not -(2**63) <= value < 2**63:
         raise InvalidRequest("The body holds an integer beyond 64 bits.", code="number_too_large")
     return value
+
+
+async def refuse_unknown_parameters(request: Request) -> None:
+    """A query parameter that the operation does not know is a fault, not a thing to ignore.
+
+    Raises:
+        UnknownParameter
+    """
+    known = _known_parameters(request)
+    unknown = [name for name in request.query_params if name not in known and not name.startswith("label.")]
+    if unknown:
+        raise UnknownParameter(
+            f"Unknown query parameter {unknown[0][:64]!r}.",
+            hint=f"Known here: {', '.join(sorted(known)) or 'none'}.",
+            violations=[Violation(f"/query/{name[:64]}", "unknown_parameter", "not known here") for name in unknown],
+        )
+
+
+def _known_parameters(request: Request) -> set[str]:
+    dependant = request.scope["route"].dependant
+    found, todo = set(), [dependant]
+    while todo:
+        current = todo.pop()
+        found |= {parameter.alias for parameter in current.query_params}
+        todo.extend(current.dependencies)
+    return found

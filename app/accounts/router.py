@@ -8,11 +8,12 @@ from fastapi.responses import Response
 from app.accounts import service
 from app.accounts.schemas import KeyMade, KeyRequest, Keys, ProjectRequest, Projects, ProjectShown
 from app.http import Admin, AdminOnce, PageDep, SessionDep, StrictRoute, VaultDep, listing
+from app.problems import declared
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["accounts"])
 
 
-@router.post("/keys", status_code=201, operation_id="make_key", response_model=KeyMade)
+@router.post("/keys", status_code=201, operation_id="make_key", response_model=KeyMade, responses=declared(404))
 def make_key(request: KeyRequest, caller: Admin, session: SessionDep, vault: VaultDep, once: AdminOnce) -> Response:
     """Makes an API key. It is shown in this answer and never again."""
     made = service.make_key(session, vault, request, asking=caller.project_id)
