@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.driver import Client, RunningStack, agreed
@@ -107,7 +108,7 @@ def test_requests_that_are_wrong_are_problems_and_make_nothing(stack: RunningSta
     raw = {"content-type": "application/json"}
     answers = {
         "empty file": (empty, 422),
-        "no key": (Client(stack.url, "").post("/v1/jobs", json=good), 401),
+        "no key": (httpx2.post(f"{stack.url}/v1/jobs", json=good), 401),
         "unknown field": (client.post("/v1/jobs", json={**good, "status": "succeeded"}), 422),
         "another project's data set": (client.post("/v1/jobs", json=a_spec("ds_" + "0" * 26, "wrong-request")), 422),
         "NUL in a name": (client.post("/v1/jobs", json={**good, "task": {"target": "y\x00"}}), 422),
@@ -126,9 +127,9 @@ def test_requests_that_are_wrong_are_problems_and_make_nothing(stack: RunningSta
 def test_a_key_without_the_scope_is_refused(stack: RunningStack, tmp_path: Path) -> None:
     stack.heal()
     made = agreed(stack.client.post("/v1/keys", json={"name": "reader", "scopes": ["read"]}))
-    reader = Client(stack.url, made["key"])
-    assert reader.get("/v1/jobs").status_code == 200
-    refused = reader.post("/v1/jobs", json=a_spec("ds_" + "0" * 26, "no-scope"))
+    with Client(stack.url, made["key"]) as reader:
+        assert reader.get("/v1/jobs").status_code == 200
+        refused = reader.post("/v1/jobs", json=a_spec("ds_" + "0" * 26, "no-scope"))
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
 
