@@ -101,7 +101,7 @@ class Engine(ABC):
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether the engine does real work for a client that knows the password."""
+        """Whether the engine serves clients by now."""
 
     @abstractmethod
     def variables(self) -> dict[str, str]:

@@ -76,6 +76,14 @@ class Postgres(Engine):
             if connection.execute("select 1 from pg_database where datname = 'trainhouse'").fetchone() is None:
                 connection.execute("create database trainhouse owner trainhouse")
 
+    def schema(self) -> str | None:
+        """The migration that the service's database stands at, or None before the first."""
+        with psycopg.connect(self.url) as connection:
+            if connection.execute("select to_regclass('alembic_version')").fetchone() == (None,):
+                return None
+            row = connection.execute("select version_num from alembic_version").fetchone()
+        return None if row is None else str(row[0])
+
     def variables(self) -> dict[str, str]:
         return {"TRAINHOUSE_DATABASE_URL": self.url}
 

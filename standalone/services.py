@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -68,6 +69,14 @@ def migration(folder: Path, known: Mapping[str, str]) -> Child:
     """The process that brings the database to the newest shape, and ends."""
     settings = HOUSE / "migrations" / "alembic.ini"
     return python("migrate", ["-m", "alembic", "-c", str(settings), "upgrade", "head"], folder, known)
+
+
+def newest_schema() -> str:
+    """The revision that the migrations lead to: the one that no other builds on."""
+    texts = [path.read_text() for path in (HOUSE / "migrations" / "versions").glob("*.py")]
+    made = {found[1] for text in texts if (found := re.search(r'^revision\b.*= "(\w+)"', text, re.MULTILINE))}
+    built_on = {found[1] for text in texts if (found := re.search(r'^down_revision\b.*= "(\w+)"', text, re.MULTILINE))}
+    return (made - built_on).pop()
 
 
 def python(name: str, argv: list[str], folder: Path, known: Mapping[str, str]) -> Child:

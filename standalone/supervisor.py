@@ -8,18 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from app.accounts.bootstrap import bootstrap
-from app.db import make_engine
-from app.errors import DatabaseUnavailable
-from app.settings import Settings
 from standalone import services
 from standalone.children import ChildFailed, tail
 from standalone.engines import Engine, Engines
 from standalone.folder import free_port, is_free, lock, prepare, read_json, write_private
 from standalone.services import Service
-from workers.clerk import release_node
 
 READY_SECONDS = 120.0
 SOFT_SECONDS = 12.0
@@ -116,7 +111,8 @@ class Stack:
             self._start_engines()
             self.say(f"engines up after {time.monotonic() - began:.1f} s")
             self._migrate()
-            self._release()  # what a killed supervisor's workers held
+            if any((self.folder / "run").glob("worker-*.json")):
+                self._release()  # the last supervisor was killed, and could not do it
             self._start_services()
             self.api_key = self._bootstrap()
             self._wait_ready()
@@ -157,13 +153,6 @@ class Stack:
         self._lock.close()
         self._lock = None
 
-    def settings(self) -> Settings:
-        """The settings that the service's processes run with."""
-        known: dict[str, Any] = {
-            name.removeprefix("TRAINHOUSE_").lower(): value for name, value in self.variables.items()
-        }
-        return Settings(**known)
-
     def _choose_port(self) -> None:
         if self.options.port == 0:
             self.port = free_port(self.options.host)
@@ -179,6 +168,8 @@ class Stack:
             self.restarts[engine.name] = Restart()
 
     def _migrate(self) -> None:
+        if not is_outside("postgres") and self.engines.postgres.schema() == services.newest_schema():
+            return  # a second of imports saved
         child = services.migration(self.folder, services.environment(self.variables))
         child.start()
         ended = child.wait(READY_SECONDS)
@@ -189,9 +180,11 @@ class Stack:
 
     def _release(self) -> None:
         """Frees the leases of this folder's workers, none of which lives, so that their jobs go on at once."""
-        engine = make_engine(self.settings(), application="release", pooled=False)
+        from app.errors import DatabaseUnavailable  # noqa: PLC0415  # see standalone/rows.py
+        from standalone.rows import release  # noqa: PLC0415
+
         try:
-            release_node(engine, self.node)
+            release(self.variables, self.node)
         except DatabaseUnavailable:
             self.say("the database is away: held jobs go on when their leases run out")
 
@@ -204,7 +197,9 @@ class Stack:
         kept = str(read_json(path).get("api_key", ""))
         if kept:
             return kept
-        made = bootstrap(self.settings()) or ""
+        from standalone.rows import first_key  # noqa: PLC0415  # see there
+
+        made = first_key(self.variables)
         if made:
             write_private(path, {"api_key": made})
         return made

@@ -109,7 +109,7 @@ def test_nothing_outlives_a_killed_supervisor(folder: Path, first: subprocess.Po
     everyone = family({first.pid})
     first.kill()
     first.wait()
-    eventually(lambda: gone(everyone), within=20, what="the end of every process")
+    eventually(lambda: gone(everyone), within=40, what="the end of every process")
 
 
 def test_the_next_one_goes_on_with_the_same_key_and_stops_all_that_it_started(folder: Path) -> None:
