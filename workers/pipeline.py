@@ -22,10 +22,11 @@ from app.errors import (
 )
 from app.states import STAGES as STAGE_NAMES
 from workers import clerk
-from workers.clerk import Claim, Settlement
+from workers.clerk import Claim
 from workers.context import Blob, Context, Outcome, Refused
 from workers.lease import Keeper
 from workers.loading import Loaded, load
+from workers.onward import Settlement
 from workers.room import Room
 from workers.stages import deploy, evaluate, gate, ingest, register, split, train, transform, tune, validate
 from workers.workspace import JobWorkspace

@@ -15,8 +15,9 @@ from app.states import STAGES, JobStatus
 from app.tables import Job, JobStage
 from tests.engine.rows import LEASE_SECONDS, a_job, events_of, let_the_lease_run_out, make_due, the_job
 from workers import clerk
-from workers.clerk import Claim, Settlement
+from workers.clerk import Claim
 from workers.context import Blob, Done, FanOut, Refused, Registered
+from workers.onward import Settlement
 
 URL = "http://house.test"
 
