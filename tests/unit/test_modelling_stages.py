@@ -62,11 +62,12 @@ def test_tune_asks_for_trials_and_then_takes_the_best(tmp_path):
     assert ctx.workspace.get("model").read_bytes() == ctx.workspace.fetch(best.model).read_bytes()
 
 
-def tuned(tmp_path, *trials):
+def tuned(tmp_path, *trials, models=True):
     ctx = trained(context(tmp_path, matrix("binary"), {"tuning": {"max_trials": 5}}))
     kept = ctx.workspace.keep(ctx.workspace.get("model_train"))
     made = [
-        TrialResult(number, status, {"num_leaves": 5}, value, 3, {}, model=kept) for number, status, value in trials
+        TrialResult(number, status, {"num_leaves": 5}, value, 3, {}, model=kept if models else None)
+        for number, status, value in trials
     ]
     return tune.run(replace(ctx, trials=tuple(made)))
 
@@ -76,8 +77,9 @@ def test_equal_trials_are_decided_by_the_lowest_number(tmp_path):
     assert outcome.facts == {"best_trial": 2}
 
 
-def test_a_search_that_found_nothing_better_keeps_the_trained_model(tmp_path):
-    outcome = tuned(tmp_path, (0, "complete", 0.1))
+@pytest.mark.parametrize("models", [True, False], ids=["kept models", "kept none"])
+def test_a_search_that_found_nothing_better_keeps_the_trained_model(tmp_path, models):
+    outcome = tuned(tmp_path, (0, "complete", 0.1), models=models)
     assert outcome.facts == {"best_trial": None}
     assert outcome.output["source"] == "train"
     assert codes(outcome) == {"search_did_not_help"}

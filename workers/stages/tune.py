@@ -34,7 +34,7 @@ def run(ctx: Context) -> Done | FanOut:
         _put_trained(ctx)
         summary.update(best_trial=None, value=trained["value"])
         return Done(
-            summary=summary, output=_as_trained(trained), facts={"best_trial": None}, warnings=_why_trained(best)
+            summary=summary, output=_as_trained(trained), facts={"best_trial": None}, warnings=_why_trained(counts["complete"])
         )  # fmt: skip
     return _chosen(ctx, best, summary)
 
@@ -64,12 +64,15 @@ def _as_trained(trained: Any) -> dict[str, Any]:
     return {"source": "train", "number": None, **chosen}
 
 
-def _why_trained(best: TrialResult | None) -> tuple[Warned, ...]:
-    if best is None:
-        return (Warned(
-            "no_trial_completed", "No trial completed; the model of the train stage goes on.",
-            hint="See the trials' errors.",
-        ),)  # fmt: skip
+def _why_trained(complete: int) -> tuple[Warned, ...]:
+    if complete == 0:
+        return (
+            Warned(
+                "no_trial_completed",
+                "No trial completed; the model of the train stage goes on.",
+                hint="See the trials' errors.",
+            ),
+        )
     return (Warned("search_did_not_help", "No trial was better than the fit of training.params, which goes on."),)
 
 
