@@ -13,8 +13,8 @@ from functools import lru_cache
 from secrets import token_hex
 
 import structlog
-from sqlalchemy import Engine, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine, Select, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from app.db import transaction
 from app.egress import Egress
@@ -47,6 +47,7 @@ class _Claim:
     event_id: str
     body: bytes
     secrets: list[str]
+    failing: bool
 
 
 @dataclass(frozen=True)
@@ -98,33 +99,46 @@ def deliver(engine: Engine, vault: Vault, egress: Egress, delivery_id: str) -> b
 
 
 def _claim(session: Session, vault: Vault, delivery_id: str) -> _Claim | None:
-    free = or_(Delivery.lease_until.is_(None), Delivery.lease_until < func.now())
-    due = select(Delivery).where(
-        Delivery.id == delivery_id, Delivery.status == "pending", Delivery.due_at <= func.now(), free
-    )
-    delivery = session.scalar(due.with_for_update(skip_locked=True))
-    if delivery is None:
+    found = session.execute(_due(delivery_id)).one_or_none()
+    if found is None:
         return None
-    endpoint = session.get_one(WebhookEndpoint, delivery.endpoint_id)
+    delivery, endpoint, event, under_way = found
     if endpoint.deleted_at is not None or endpoint.disabled_at is not None:
         _end(delivery, "failed")
         return None
-    if _is_busy(session, endpoint):
+    if under_way >= (1 if endpoint.failing_since else MOST_AT_ONCE):
         delivery.due_at, delivery.rung_at = func.now() + timedelta(seconds=random.uniform(1, 3)), None  # noqa: S311
         return None
     owner = token_hex(8)
     delivery.attempts += 1
     delivery.lease_owner, delivery.lease_until = owner, func.now() + timedelta(seconds=LEASE_SECONDS)
-    event = session.scalars(select(Event).where(Event.id == delivery.event_id)).one()
-    return _Claim(delivery.id, owner, endpoint.url, event.id, body(event), _secrets(vault, endpoint))
+    return _Claim(
+        delivery.id, owner, endpoint.url, event.id, body(event), _secrets(vault, endpoint),
+        failing=endpoint.failing_since is not None,
+    )  # fmt: skip
 
 
-def _is_busy(session: Session, endpoint: WebhookEndpoint) -> bool:
-    """A failing receiver gets one attempt at a time, so that it cannot hold up all senders until their deadline."""
-    under_way = select(func.count()).where(
-        Delivery.endpoint_id == endpoint.id, Delivery.status == "pending", Delivery.lease_until > func.now()
+def _due(delivery_id: str) -> Select[Delivery, WebhookEndpoint, Event, int]:
+    """The delivery where it is due and free, its endpoint, its event, and how many attempts its receiver has before it.
+
+    A failing receiver gets one attempt at a time, so that it cannot hold up all senders until their deadline.
+    """
+    other = aliased(Delivery)
+    under_way = (
+        select(func.count())
+        .where(other.endpoint_id == Delivery.endpoint_id, other.status == "pending", other.lease_until > func.now())
+        .scalar_subquery()
     )
-    return (session.scalar(under_way) or 0) >= (1 if endpoint.failing_since else MOST_AT_ONCE)
+    return (
+        select(Delivery, WebhookEndpoint, Event, under_way)
+        .join(WebhookEndpoint, WebhookEndpoint.id == Delivery.endpoint_id)
+        .join(Event, Event.id == Delivery.event_id)
+        .where(
+            Delivery.id == delivery_id, Delivery.status == "pending", Delivery.due_at <= func.now(),
+            or_(Delivery.lease_until.is_(None), Delivery.lease_until < func.now()),
+        )
+        .with_for_update(of=Delivery, skip_locked=True)
+    )  # fmt: skip
 
 
 def _secrets(vault: Vault, endpoint: WebhookEndpoint) -> list[str]:
@@ -179,7 +193,8 @@ def _settle(session: Session, claim: _Claim, result: _Result) -> None:
     elif delivery.status == "pending":
         delivery.due_at = func.now() + timedelta(seconds=wait_seconds(delivery.attempts, result.retry_after))
         delivery.lease_owner = delivery.lease_until = delivery.rung_at = None
-    _mark_endpoint(session, delivery.endpoint_id, result)
+    if claim.failing or not result.succeeded:
+        _mark_endpoint(session, delivery.endpoint_id, result)
 
 
 def _end(delivery: Delivery, status: str) -> None:

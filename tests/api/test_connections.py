@@ -31,6 +31,13 @@ def inside(settings: Settings) -> Iterator[PlainClient]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def closed(settings: Settings) -> Iterator[PlainClient]:
+    """An API whose operator allows no range."""
+    with PlainClient(build(settings.model_copy(update={"egress_allow": ""}))) as made:
+        yield made
+
+
 @pytest.fixture
 def admin(tenant: Tenant) -> dict[str, str]:
     return {"Authorization": f"Bearer {tenant.key('admin')}"}
@@ -89,9 +96,9 @@ def test_a_name_is_taken_until_it_is_removed(api: TestClient, admin: dict[str, s
     "a,b", "host=evil", "db.example.com/x", "http://db.example.com", "user@db.example.com", "db.example.com:5432", "", "@abstract",
     "db\u0000x", "x" * 300,
 ])  # fmt: skip
-def test_a_database_that_is_inside_or_no_host_is_refused(api: TestClient, admin: dict[str, str], host: str):
+def test_a_database_that_is_inside_or_no_host_is_refused(closed: PlainClient, admin: dict[str, str], host: str):
     config = WAREHOUSE["config"] | {"host": host}
-    refused = api.post("/v1/connections", headers=admin, json=WAREHOUSE | {"config": config})
+    refused = closed.post("/v1/connections", headers=admin, json=WAREHOUSE | {"config": config})
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["pointer"] == "/config/host"
 
@@ -100,8 +107,8 @@ def test_a_database_that_is_inside_or_no_host_is_refused(api: TestClient, admin:
     "127.0.0.1:9000", "localhost:9000", "[::1]:9000", "169.254.169.254", "http://minio.example.com", "minio.example.com/x",
     "minio.example.com:0", "minio.example.com:99999", "a@minio.example.com", "minio example", "", "2130706433:80",
 ])  # fmt: skip
-def test_a_store_that_is_inside_or_no_host_is_refused(api: TestClient, admin: dict[str, str], endpoint: str):
-    refused = api.post("/v1/connections", headers=admin, json=LAKE | {"config": {"endpoint": endpoint}})
+def test_a_store_that_is_inside_or_no_host_is_refused(closed: PlainClient, admin: dict[str, str], endpoint: str):
+    refused = closed.post("/v1/connections", headers=admin, json=LAKE | {"config": {"endpoint": endpoint}})
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["pointer"] == "/config/endpoint"
 
