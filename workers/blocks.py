@@ -162,7 +162,8 @@ def _fit_embedding(columns: list[str], options: Mapping[str, Any], lesson: Lesso
     hashed = _hashed(written, state["analyzer"])
     idf = TfidfTransformer(sublinear_tf=True).fit(hashed)
     size = max(1, min(options["dimensions"], len(written) - 1))
-    svd = TruncatedSVD(size, random_state=lesson.seed, n_iter=3).fit(idf.transform(hashed))
+    with np.errstate(invalid="ignore"):  # texts without a single n-gram have no variance to explain
+        svd = TruncatedSVD(size, random_state=lesson.seed, n_iter=3).fit(idf.transform(hashed))
     return {**state, "names": [f"{name}[{index}]" for index in range(size)], "idf": idf, "svd": svd}
 
 

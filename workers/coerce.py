@@ -12,6 +12,7 @@ import pyarrow as pa
 Floats = npt.NDArray[np.float64]
 TRUE_WORDS, FALSE_WORDS = frozenset({"true", "t", "yes"}), frozenset({"false", "f", "no"})
 LARGEST_WHOLE = 2.0**63
+LARGEST_NUMBER = 1e150
 
 
 def base_of(series: pd.Series) -> str:
@@ -31,15 +32,18 @@ def base_of(series: pd.Series) -> str:
 
 
 def numbers(series: pd.Series) -> Floats:
-    """(rows,) The values as numbers; NaN where there is none, where it is infinite, or where it is no number."""
+    """(rows,) The values as numbers; NaN where there is none, where it is no number, or beyond ±1e150.
+
+    What is larger, and infinity above all, would overflow in the first square that a scaler takes of it.
+    """
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         return times(series)
     if pd.api.types.is_numeric_dtype(series.dtype):
         found = series.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         found = _numbers_of_words(series)
-    finite = np.isfinite(found)
-    return found if finite.all() else np.where(finite, found, np.nan)
+    usable = np.abs(found) <= LARGEST_NUMBER
+    return found if usable.all() else np.where(usable, found, np.nan)
 
 
 def _numbers_of_words(series: pd.Series) -> Floats:

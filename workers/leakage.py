@@ -45,7 +45,7 @@ def _cells(column: pa.ChunkedArray, kind: str) -> npt.NDArray[np.int64]:
     values = column.cast(pa.int64()) if column.type == pa.timestamp("us") else column
     numbers = np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
     known = numbers[np.isfinite(numbers)]
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1))) if known.size else np.empty(0)
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1), method="nearest")) if known.size else np.empty(0)
     return np.where(np.isnan(numbers), 0, np.searchsorted(edges, numbers, side="right") + 1)
 
 

@@ -66,10 +66,12 @@ def _numbers(values: Floats, column: pa.ChunkedArray) -> dict[str, Any]:
     if values.size == 0:
         return {"infinite": len(column) - column.null_count}
     values.sort()
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = values.mean(), values.std()
     edges = np.unique(_at(values, np.linspace(0, 1, BINS + 1)))
     return {
-        "mean": float(values.mean()),
-        "std": float(values.std()),
+        "mean": float(mean) if np.isfinite(mean) else None,
+        "std": float(std) if np.isfinite(std) else None,
         "quantiles": _at(values, np.array(QUANTILES)).tolist(),
         "infinite": len(column) - column.null_count - values.size,
         "edges": edges.tolist(),

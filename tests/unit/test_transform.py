@@ -203,3 +203,29 @@ def test_the_encoder_file_holds_no_pickle(tmp_path: Path):
     with zipfile.ZipFile(ctx.workspace.get("encoder")) as archive:
         assert {name.rsplit(".", 1)[-1] for name in archive.namelist()} <= {"json", "npy", "npz"}
         assert all(not archive.read(name).startswith(b"\x80") for name in archive.namelist())
+
+
+EDGES: dict[str, list[Any]] = {
+    "infinite": [float("inf"), -float("inf"), 1.5, 2.5],
+    "huge": [1e308, -1e308, 1e-308, 0.5],
+    "far": [pd.Timestamp("0001-01-01"), pd.Timestamp("9999-12-31"), None, pd.Timestamp("1969-12-31")],
+    "long": [2**63 - 1, -(2**63), 0, None],
+    "nearly_empty": ["once", *[None] * 399],
+}
+
+
+@pytest.mark.parametrize("way", ["trees", "linear", "target"])
+@pytest.mark.parametrize("edge", EDGES)
+def test_values_at_the_edge_of_their_type_are_no_error(edge: str, way: str, tmp_path: Path):
+    values = (EDGES[edge] * ROWS)[:ROWS]
+    kind = "Int64" if edge == "long" else None
+    frame = a_frame()[["x", "y"]].assign(edge=pd.Series(values, dtype=kind))
+    spec = {**WAYS[way], "data": {}, "validation": {"max_null_fraction": 1.0}}
+    _, matrix, _ = transformed(tmp_path, frame, **spec)
+    assert not np.isinf(matrix.x).any()
+
+
+def test_text_without_any_word_is_no_error(tmp_path: Path):
+    frame = a_frame().assign(note=None)
+    _, matrix, encoder = transformed(tmp_path, frame, validation={"max_null_fraction": 1.0})
+    assert not np.isnan(matrix.x[:, encoder.feature_names.index("note[0]")]).any()
