@@ -19,6 +19,7 @@ from standalone.services import Service
 READY_SECONDS = 120.0
 SOFT_SECONDS = 12.0
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, STEADY_SECONDS = 0.5, 30.0, 60.0
+LOOPBACK = "127.0.0.0/8"
 OUTSIDE = {  # an engine is not started where its variable names another
     "postgres": "TRAINHOUSE_DATABASE_URL",
     "redis": "TRAINHOUSE_REDIS_URL",
@@ -76,6 +77,11 @@ class Stack:
         return f"http://{services.reachable(self.options.host)}:{self.port}"
 
     @property
+    def is_private(self) -> bool:
+        """Whether only this machine reaches the API; then callers' URLs may reach what listens on this machine."""
+        return self.options.host in {"localhost", "::1"} or self.options.host.startswith("127.")
+
+    @property
     def node(self) -> str:
         """The name under which this folder's workers hold leases: they all end with this supervisor."""
         return f"{socket.gethostname()}-{hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:8]}"
@@ -94,6 +100,8 @@ class Stack:
             "TRAINHOUSE_SCRATCH_DIR": str(self.folder / "scratch"), "TRAINHOUSE_PUBLIC_URL": self.url,
             "TRAINHOUSE_NODE": self.node,
         }  # fmt: skip
+        if self.is_private:
+            scratch["TRAINHOUSE_EGRESS_ALLOW"] = os.environ.get("TRAINHOUSE_EGRESS_ALLOW", LOOPBACK)
         return scratch | own | dict(self.options.variables)
 
     def start(self) -> None:

@@ -5,7 +5,7 @@
 Each line of its input is `{"bundle": path, "rows": [paths], "answers": path}`; a child of its own opens that bundle,
 predicts the Parquet files `rows`, and writes the predictions to `answers` (.npy). The line that comes back is
 `{"error": null}` or says what went wrong. The parent never opens a bundle, so every child starts equally clean. It ends
-with its input, or after a minute without a request.
+with its input, or after a quarter of an hour without a request.
 """
 
 import json
@@ -21,7 +21,7 @@ from workers import snapshot
 from workers.bundle import open_bundle
 from workers.threads import limited
 
-IDLE_SECONDS = 60.0
+IDLE_SECONDS = 900.0
 
 
 def serve() -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
 from typing import IO, Any
-from urllib.parse import SplitResult
+from urllib.parse import SplitResult, urlsplit
 
 from app.egress.addresses import judge, networks
-from app.egress.urls import refuse_port, split
+from app.egress.urls import refuse_engine, refuse_port, split
 from app.errors import EgressDenied, ReceiverUnavailable, SourceUnavailable
 from app.settings import Settings
 
@@ -40,11 +40,19 @@ class EgressResponse:
     body: bytes
 
 
+def own_ports(settings: Settings) -> frozenset[int]:
+    """The ports at which this service and its engines listen."""
+    redis = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    urls = [settings.database_url.get_secret_value(), redis, f"s3://{settings.s3_endpoint}", settings.public_url]
+    return frozenset(port for url in urls if (port := urlsplit(url).port) is not None)
+
+
 class Egress:
     """Sends to callers' URLs, within the operator's allow-list."""
 
     def __init__(self, settings: Settings) -> None:
         self._allow = networks(settings.egress_allow)
+        self._own = own_ports(settings)
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -69,6 +77,8 @@ class Egress:
 
     def _judge_target(self, scheme: str, host: str, *, port: int) -> list[str]:
         judged = judge(host, port, self._allow)
+        if any(target.allowed for target in judged):
+            refuse_engine(port, self._own)
         if not all(target.allowed for target in judged):
             if scheme != "https":
                 raise EgressDenied("The URL must start with https://.", code="invalid_url")

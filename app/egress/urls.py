@@ -36,6 +36,22 @@ def split(url: str) -> tuple[SplitResult, int]:
     return parts, port
 
 
+ENGINE_PORTS = frozenset(
+    {1433, 1521, 2375, 2376, 2379, 3306, 5432, 5672, 5984, 6379, 8086, 9042, 9200, 9300, 11211, 27017}
+)
+"""Where databases, brokers and container engines listen, which may take an HTTP request for something of theirs."""
+
+
+def refuse_engine(port: int, own: frozenset[int]) -> None:
+    """Refuses, at an address that is not public, the ports of engines: the usual ones, and those of this service.
+
+    Raises:
+        EgressDenied
+    """
+    if port in ENGINE_PORTS or port in own:
+        raise EgressDenied("The port belongs to a database, a broker or this service itself.", code="port_denied")
+
+
 def refuse_port(port: int) -> None:
     """Refuses a port where other things than receivers listen.
 

@@ -227,3 +227,13 @@ def test_tls_is_checked_against_the_name(egress: Egress):
     with receiving(answer=lambda _: None) as url, pytest.raises(ReceiverUnavailable) as refused:
         egress.post(url.replace("http://", "https://"), b"{}", {}, deadline_seconds=3)
     assert refused.value.stable_code in {"receiver_tls", "receiver_unavailable", "receiver_timeout"}
+
+
+def test_an_allowed_address_is_not_reached_where_engines_or_the_service_itself_listen(settings: Settings) -> None:
+    open_house = Egress(settings.model_copy(update={"egress_allow": "127.0.0.0/8"}))
+    own = str(settings.s3_endpoint).rsplit(":", 1)[1]
+    for port in ("6379", "5432", own):
+        with pytest.raises(EgressDenied) as refused:
+            open_house.check_url(f"http://127.0.0.1:{port}/")
+        assert refused.value.stable_code == "port_denied"
+    open_house.check_url("http://127.0.0.1:18080/hook")
