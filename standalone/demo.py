@@ -20,7 +20,7 @@ from standalone.children import ChildFailed
 from standalone.client import ENDED, Client, Refused
 from standalone.folder import AlreadyRunning
 from standalone.receiver import Received, Receiver
-from standalone.supervisor import Options, Stack, interrupts
+from standalone.supervisor import OUTSIDE, Options, Stack, interrupts, is_outside
 
 TRIALS = 6
 LONGEST_SECONDS = 900.0
@@ -50,6 +50,7 @@ def show(data_dir: Path, *, port: int = 0, keep: bool = False) -> int:
     options = Options(data_dir, port=port, variables={"TRAINHOUSE_EGRESS_ALLOW": "127.0.0.0/8"})
     began = time.monotonic()
     try:
+        refuse_outside_engines()
         with (
             interrupts(),
             running(Stack(options, lambda line: console.print(f"[dim]{line}[/]"))) as stack,
@@ -67,6 +68,13 @@ def show(data_dir: Path, *, port: int = 0, keep: bool = False) -> int:
         console.print(f"logs: {options.folder.resolve() / 'logs'}")
         return 1
     return 0
+
+
+def refuse_outside_engines() -> None:
+    """Raises DemoFailed where the environment names engines: the demonstration writes tables into its own."""
+    named = [variable for engine, variable in OUTSIDE.items() if is_outside(engine)]
+    if named:
+        raise DemoFailed(f"it brings its own engines; unset {', '.join(named)} first")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the supervisor itself writes in the service's database: the first key, and the leases of dead workers.
+"""What the supervisor itself writes in the service's engines: the first key, the bucket, the leases of dead workers.
 
 Imported late: the service's own modules take a second to load, which most starts need not pay.
 """
@@ -9,6 +9,7 @@ from typing import Any
 from app.accounts.bootstrap import bootstrap
 from app.db import make_engine
 from app.settings import Settings
+from app.storage import S3Store
 from workers.clerk import release_node
 
 
@@ -28,6 +29,15 @@ def release(variables: Mapping[str, str], node: str) -> None:
         DatabaseUnavailable: Postgres does not answer.
     """
     release_node(make_engine(settings(variables), application="release", pooled=False), node)
+
+
+def ensure_bucket(variables: Mapping[str, str]) -> None:
+    """Makes the service's bucket where it is missing.
+
+    Raises:
+        StoreUnavailable: the store does not answer, or refuses.
+    """
+    S3Store(settings(variables)).ensure_bucket()
 
 
 def settings(variables: Mapping[str, str]) -> Settings:

@@ -117,6 +117,7 @@ class Stack:
         began = time.monotonic()
         try:
             self._start_engines()
+            self._ensure_bucket()
             self.say(f"engines up after {time.monotonic() - began:.1f} s")
             self._migrate()
             if any((self.folder / "run").glob("worker-*.json")):
@@ -174,6 +175,13 @@ class Stack:
         for engine in self.owned:
             engine.wait_ready()
             self.restarts[engine.name] = Restart()
+
+    def _ensure_bucket(self) -> None:
+        """Makes the bucket of an outside store where it is missing; the own one has it from the start."""
+        if is_outside("s3"):
+            from standalone.rows import ensure_bucket  # noqa: PLC0415  # see there
+
+            ensure_bucket(self.variables)
 
     def _migrate(self) -> None:
         if not is_outside("postgres") and self.engines.postgres.schema() == services.newest_schema():

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from standalone.children import born
+from standalone.engines import Engines
+from standalone.supervisor import Options, Stack
 from tests.driver import Client, eventually
 
 PROCESSES = {"postgres", "redis", "s3", "api", "dispatcher", "worker-1", "delivery"}
@@ -124,6 +126,22 @@ def test_the_next_one_goes_on_with_the_same_key_and_stops_all_that_it_started(fo
     assert process.wait(60) == 0
     assert gone(everyone)
     assert not (folder / "endpoint.json").exists()
+
+
+def test_outside_engines_are_used_and_none_is_started(
+    engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in engines.variables().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TRAINHOUSE_S3_BUCKET", "made-on-the-way")
+    stack = Stack(Options(tmp_path, port=0, workers=1))
+    stack.start()
+    try:
+        assert set(running(tmp_path)) == PROCESSES - {"postgres", "redis", "s3"}
+        assert is_ready(stack.url)
+    finally:
+        stack.stop(soft_seconds=3.0)
+    assert all(engine.alive for engine in engines.all)
 
 
 def is_ready(url: str) -> bool:
