@@ -95,6 +95,8 @@ def onward(session: Session, job: Job, stage: JobStage, settlement: Settlement, 
         case FanOut() as wanted:
             stage.duration_seconds = (stage.duration_seconds or 0.0) + settlement.duration_seconds
             job.search = {**asdict(wanted), "ended": False}
+            fraction = STAGES.index(stage.name) / len(STAGES)
+            job.progress = {"done": 0, "total": wanted.trials, "fraction": fraction, "eta_seconds": None}
             let_go(job, waits_on="trials")
             touch(session, job)
             events.ring(session)

@@ -211,9 +211,11 @@ def test_five_days_of_failures_disable(post: Post, deployer: Deployer):
 @pytest.mark.parametrize(("said", "least", "most"), [
     ("120", 120, 121), ("1000000000", 86_400, 86_401), ("-5", 4, 6), ("soon", 4, 6), ("", 4, 6), ("1e9", 4, 6),
     ("Thu, 01 Jan 1970 00:00:00 GMT", 4, 6), ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400, 86_401), ("\u0663", 4, 6), ("9" * 100, 4, 6),
-    (format_datetime(datetime.now(UTC) + timedelta(hours=1)), 3_500, 3_601),
+    ("in an hour", 3_500, 3_601),
 ])  # fmt: skip
 def test_retry_after_is_honoured_where_it_makes_sense(said: str, least: float, most: float):
+    if said == "in an hour":
+        said = format_datetime(datetime.now(UTC) + timedelta(hours=1))
     assert least <= wait_seconds(1, said) <= most
 
 
