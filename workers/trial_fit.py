@@ -21,6 +21,8 @@ from workers.trainers import TRAINERS, Fitted, algorithm_of
 CURVE_POINTS = 100
 REPORT_EVERY = 10
 LEAST_MARGIN_SECONDS = 2.0
+MOST_ROW_TREES = 1_200_000_000
+LEAST_ROUNDS = 200
 
 
 class Pruned(Exception):  # a signal from inside a fit, caught here
@@ -57,6 +59,10 @@ class Fit:
     value: float | None
     metrics: Mapping[str, Mapping[str, Any]]
     curve: tuple[tuple[int, float], ...]
+    rounds: int
+    """The most that the fit was given."""
+    bounded: bool
+    """Whether that was fewer than the spec asks for."""
 
 
 _LOADED: dict[tuple[Any, ...], Prepared] = {}
@@ -74,12 +80,26 @@ def matrix_of(ctx: Context) -> Prepared:
     return _LOADED[key]
 
 
+def most_rounds(ctx: Context, data: Prepared) -> int:
+    """How many rounds one fit may take: `training.max_iterations`, fewer on very large data unless effort is full.
+
+    A round of boosting fits one tree a class (one in all for two classes, or for numbers) to every training row.
+    """
+    training = ctx.spec.training
+    if training.effort == "full" or algorithm_of(training.algorithm) == "linear":
+        return training.max_iterations
+    trees = len(data.classes) if data.task == "multiclass" else 1
+    bound = MOST_ROW_TREES // max(1, int(data.where("train").sum()) * trees)
+    return min(training.max_iterations, max(LEAST_ROUNDS, bound))
+
+
 class _Recorder:
     """Follows a fit: keeps its curve, shows progress, asks the pruner."""
 
     def __init__(self, ctx: Context, pruning: Pruning | None) -> None:
         self.ctx = ctx
         self.pruning = pruning
+        self.rounds = most_rounds(ctx, matrix_of(ctx))
         self.points: list[tuple[int, float]] = []
         self.last_report = -math.inf
 
@@ -87,7 +107,7 @@ class _Recorder:
         now = time.monotonic()
         if iteration % REPORT_EVERY == 0 or now - self.last_report > 0.5:
             self.last_report = now
-            self.ctx.progress(iteration, self.ctx.spec.training.max_iterations)
+            self.ctx.progress(iteration, self.rounds)
         if math.isfinite(value):
             self.points.append((iteration, value))
             if self.pruning is not None and self.pruning.hopeless(iteration, value):
@@ -119,7 +139,7 @@ def fit_and_score(
     metric = metric_of(ctx.spec.tuning.metric, task)
     with limited(ctx.threads):
         fitted = TRAINERS[algorithm_of(training.algorithm)].fit(
-            data, params, seed=ctx.seed, threads=ctx.threads, max_iterations=training.max_iterations,
+            data, params, seed=ctx.seed, threads=ctx.threads, max_iterations=record.rounds,
             early_stopping_rounds=training.early_stopping_rounds,
             deterministic=ctx.spec.reproducibility.mode == "deterministic", class_weight=training.class_weight,
             on_iteration=record, deadline=deadline, metric=metric,
@@ -127,7 +147,8 @@ def fit_and_score(
         held = data.where("validation")
         asked = [metric, *ctx.spec.evaluation.metrics, *(rule.metric for rule in ctx.spec.gate.rules)]
         found = scores(task, data.y[held], fitted.predict(data.x[held]), names=names_for(task, asked))
-    return Fit(fitted, metric, found[metric]["value"], found, record.curve())
+    bounded = record.rounds < training.max_iterations
+    return Fit(fitted, metric, found[metric]["value"], found, record.curve(), record.rounds, bounded)
 
 
 def _check(data: Prepared) -> None:

@@ -51,6 +51,8 @@ class Training(Part):
     params: dict[Annotated[str, Field(max_length=64)], Scalar] = Field(default={}, max_length=64)
     early_stopping_rounds: Annotated[int, Field(ge=1, le=10_000)] | None = 50
     max_iterations: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    effort: Literal["auto", "full"] = "auto"
+    """`auto` gives a fit of very many rows and classes fewer rounds than `max_iterations`, so that it ends in minutes."""
     class_weight: Literal["balanced"] | None = None
 
 

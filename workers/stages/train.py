@@ -44,6 +44,11 @@ def _warnings(ctx: Context, fit: Fit) -> list[Warned]:
             "timed_out", f"The fit was ended by its time limit after {fit.fitted.iterations} iterations.",
             hint="Raise resources.max_seconds, or lower training.max_iterations.",
         ))  # fmt: skip
+    elif fit.bounded and fit.fitted.iterations == fit.rounds:
+        found.append(Warned(
+            "bounded", f"On this much data one fit was given {fit.rounds} rounds, and was still improving.",
+            hint="Set training.effort to full for all of training.max_iterations.",
+        ))  # fmt: skip
     elif ctx.spec.training.early_stopping_rounds and fit.fitted.iterations == ctx.spec.training.max_iterations:
         found.append(Warned(
             "not_converged", "The fit was still improving at training.max_iterations.",
