@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from app.storage import S3Store
+from standalone.rows import settings as settings_from
 from tests.chaos.invariants import missing_blobs, violations
 from tests.driver import RunningStack, agreed, eventually
 from tests.journeys.soundness import a_spec, a_table, database, holder_of
@@ -124,7 +125,7 @@ def test_no_fault_loses_a_job_or_makes_anything_happen_twice(stack: RunningStack
             campaign.submit()
         campaign.strike()
     eventually(lambda: campaign.ended() == len(campaign.expected), within=300, what="every job ending")
-    settings = stack.stack.settings()
+    settings = settings_from(stack.stack.variables)
     with database(stack) as looking:
         rows = looking.execute(
             "select id, status, error->>'code', attempt from jobs where id = any(%s)", (list(campaign.expected),)

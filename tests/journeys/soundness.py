@@ -66,8 +66,7 @@ def assert_sound(stack: RunningStack, job_id: str, *, attempts: range | None = N
 @contextmanager
 def database(stack: RunningStack) -> Iterator[psycopg.Connection[Any]]:
     """A connection of the test's own to the stack's Postgres."""
-    url = stack.stack.settings().database_url.get_secret_value()
-    with psycopg.connect(url, application_name="a-test") as connection:
+    with psycopg.connect(stack.engines.postgres.url, application_name="a-test") as connection:
         yield connection
 
 
