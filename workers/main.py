@@ -1,8 +1,11 @@
 """Celery's entry point: an app that carries bells and nothing else."""
 
 import ctypes
+import importlib
+import os
 import signal
 import sys
+import threading
 
 from celery import Celery
 from celery.signals import worker_process_init
@@ -43,6 +46,7 @@ def make_celery(settings: Settings) -> Celery:
 
 
 PR_SET_PDEATHSIG = 1
+POLITE = 5
 
 
 def die_with_parent() -> None:
@@ -55,11 +59,18 @@ celery = make_celery(read_settings())
 configure_logs(read_settings())
 
 
+def import_politely() -> None:
+    """Imports what stages and trials need. Niceness is a thread's own: what serves callers now goes first."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), POLITE)
+    for name in ("workers.pipeline", "workers.trial"):
+        importlib.import_module(name)
+
+
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # celery has no types
 def warm_up(**_signal: object) -> None:
     """Ties the fresh child to its parent's life, then imports the learning libraries before a task asks for them."""
     die_with_parent()
-    import workers.pipeline  # noqa: PLC0415  # only children learn; the parent stays small and starts fast
-    import workers.trial  # noqa: PLC0415
-
-    assert workers.pipeline.STAGES
+    polite = threading.Thread(target=import_politely, name="warm-up")
+    polite.start()
+    polite.join()
