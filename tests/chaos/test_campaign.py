@@ -5,6 +5,7 @@
 
 import os
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 import redis
 
@@ -98,6 +100,32 @@ def kill_work(campaign: Campaign) -> None:
                 return
 
 
+def pause_work(campaign: Campaign) -> None:
+    """SIGSTOP to a process that holds a job, until its lease has run out; then it wakes, and must find itself fenced."""
+    with database(campaign.stack) as looking:
+        looking.autocommit = True
+        held = [(job_id, pid) for job_id in campaign.expected if (pid := holder_of(looking, job_id)) is not None]
+        for job_id, pid in held[:1]:
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                eventually(lambda: not lease_stands(looking, job_id, pid), within=30, what="the lease running out")  # noqa: B023
+            finally:
+                os.kill(pid, signal.SIGCONT)
+
+
+def lease_stands(looking: psycopg.Connection[Any], job_id: str, pid: int) -> bool:
+    """Whether that process still holds a live lease on the job or on one of its trials."""
+    return (
+        looking.execute(
+            "select 1 from jobs where id = %(job)s and lease_owner like %(owner)s and lease_until > now()"
+            " union select 1 from trials where job_id = %(job)s and lease_owner like %(owner)s and lease_until > now()"
+            " and status = 'running'",
+            {"job": job_id, "owner": f"%:{pid}:%"},
+        ).fetchone()
+        is not None
+    )
+
+
 def flush_bells(campaign: Campaign) -> None:
     """FLUSHALL."""
     redis.Redis.from_url(campaign.stack.engines.redis.url).flushall()
@@ -106,6 +134,7 @@ def flush_bells(campaign: Campaign) -> None:
 FAULT_KINDS: dict[str, Callable[[Campaign], None]] = {
     "kill -9 a worker": lambda campaign: campaign.chance.choice(campaign.stack.workers).kill(),
     "kill -9 the process that holds a job": kill_work,
+    "pause the process that holds a job past its lease": pause_work,
     "kill -9 the dispatcher": lambda campaign: campaign.stack.dispatcher.kill(),
     "kill -9 the API": lambda campaign: campaign.stack.api.kill(),
     "kill -9 Redis": lambda campaign: campaign.stack.engines.redis.kill(),
