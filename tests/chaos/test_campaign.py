@@ -3,6 +3,7 @@
 `CHAOS_FAULTS` says how many faults (8 in CI, hundreds in `make chaos`), `CHAOS_SEED` which.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -105,12 +106,14 @@ def pause_work(campaign: Campaign) -> None:
     with database(campaign.stack) as looking:
         looking.autocommit = True
         held = [(job_id, pid) for job_id in campaign.expected if (pid := holder_of(looking, job_id)) is not None]
-        for job_id, pid in held[:1]:
+        living = [(job_id, pid) for job_id, pid in held if Path(f"/proc/{pid}").exists()]
+        for job_id, pid in living[:1]:
             os.kill(pid, signal.SIGSTOP)
             try:
                 eventually(lambda: not lease_stands(looking, job_id, pid), within=30, what="the lease running out")  # noqa: B023
             finally:
-                os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):  # its parent may have given it up meanwhile
+                    os.kill(pid, signal.SIGCONT)
 
 
 def lease_stands(looking: psycopg.Connection[Any], job_id: str, pid: int) -> bool:
