@@ -102,6 +102,6 @@ def reachable(host: str) -> str:
 
 
 def _celery(name: str, argv: list[str], folder: Path, known: Mapping[str, str]) -> Service:
-    soft = {"REMAP_SIGTERM": "SIGQUIT"}  # Celery's soft shutdown: the running task gives its lease back
+    soft = {"REMAP_SIGTERM": "SIGQUIT"}  # the worker ends although a task runs; the supervisor then frees its lease
     child = Child(name, [sys.executable, *argv], folder, {**known, **soft}, stop_signal=signal.SIGTERM)
     return Service(child, lambda: child.alive and " ready." in child.said())

@@ -278,7 +278,7 @@ def run(options: Options, say: Callable[[str], None]) -> None:
                 stack.tend()
                 time.sleep(0.5)
         except KeyboardInterrupt:
-            say("stopping: workers give back what they hold, then the engines")
+            say("stopping: the workers first, what they hold is given back, then the engines")
         finally:
             stack.stop()
 

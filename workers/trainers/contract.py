@@ -1,5 +1,6 @@
 """What every trainer promises: one way to fit, to predict, to save and to load."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ OnIteration = Callable[[int, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fitted:
+class Fitted(ABC):
     """A trained model, able to predict and to be written as text.
 
     Attributes:
@@ -28,17 +29,17 @@ class Fitted:
     iterations: int
     timed_out: bool = False
 
+    @abstractmethod
     def predict(self, x: Floats) -> Floats:
         """(rows,) numbers for regression, otherwise (rows, classes) probabilities, for `x` (rows, features)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def importances(self, x: Floats) -> Floats:
         """(features,) shares that add up to 1, or zeros where no feature matters; `x` (rows, features) is a sample."""
-        raise NotImplementedError
 
+    @abstractmethod
     def save(self, path: Path) -> None:
         """Writes the model to `path` as text, the same bytes for the same model."""
-        raise NotImplementedError
 
 
 class Trainer(Protocol):
