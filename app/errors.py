@@ -32,7 +32,8 @@ TrainhouseError
 LeaseLost and Cancelled are signals between the engine's parts, not errors: nobody is shown them.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 ECHO_LIMIT = 200
@@ -46,6 +47,13 @@ class Violation:
     code: str
     message: str
     hint: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What was measured, for programs: column, check, count, share, rows; left out where there is nothing."""
+
+    def document(self) -> dict[str, Any]:
+        """The violation as JSON."""
+        said: dict[str, Any] = {"pointer": self.pointer, "code": self.code, "message": self.message, "hint": self.hint}
+        return {**said, "facts": dict(self.facts)} if self.facts else said
 
 
 def bounded(text: object) -> str:
@@ -85,7 +93,7 @@ class TrainhouseError(Exception):
             "code": self.stable_code,
             "retryable": self.retryable,
             "hint": self.hint,
-            "errors": [asdict(violation) for violation in self.violations],
+            "errors": [violation.document() for violation in self.violations],
         }
 
 

@@ -49,6 +49,9 @@ class Fault(BaseModel):
     code: str
     message: str
     hint: str = ""
+    facts: dict[str, Any] | None = Field(
+        default=None, description="what was measured: column, check, count, share, rows"
+    )
 
 
 class Problem(BaseModel):

@@ -23,7 +23,7 @@ from app.states import (
 from app.states import STAGES as STAGE_NAMES
 from workers import pipeline
 from workers.metrics import METRICS
-from workers.sources import SOURCES
+from workers.sources import ENRICHERS, SOURCES
 from workers.trainers import TRAINERS
 
 ROOT = Path(__file__).parent.parent
@@ -55,7 +55,8 @@ def test_every_algorithm_of_the_spec_has_a_trainer_and_every_trainer_has_paramet
 
 
 def test_every_source_of_the_spec_has_a_reader_and_every_reader_has_a_source_in_the_spec():
-    assert set(SOURCES) == kinds_of_sources()
+    assert set(SOURCES) | set(ENRICHERS) == kinds_of_sources()
+    assert not set(SOURCES) & set(ENRICHERS)
 
 
 def test_every_metric_of_the_spec_is_computed_and_every_computed_metric_can_be_asked_for():

@@ -44,7 +44,7 @@ class ConnectionRef:
 
 @dataclass(frozen=True)
 class Champion:
-    """The version that the alias `champion` names when the job starts, and its job's artifacts by name."""
+    """A registered version (mostly the one that the alias `champion` names when the job starts), and its job's artifacts."""
 
     model: str
     version: int
@@ -116,6 +116,8 @@ class Context:
         datasets: By id, every data set that the spec names.
         connections: By name, every connection that the spec names.
         champion: The model's champion, or None.
+        reference: The version that `validation.drift.reference` names, or the champion, or None.
+        tested: The artifacts `tested` of the model's earlier versions: hashed keys of the rows that judged them.
         trials: The ended trials, in order of number (empty before `tune` ends).
         deadline: Reading of `time.monotonic()` after which the stage is stopped.
         progress: Call often with (done, total): it shows progress and raises Cancelled or LeaseLost when the
@@ -132,6 +134,8 @@ class Context:
     datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
     connections: Mapping[str, ConnectionRef] = field(default_factory=dict)
     champion: Champion | None = None
+    reference: Champion | None = None
+    tested: tuple[Blob, ...] = ()
     trials: tuple[TrialResult, ...] = ()
     deadline: float = float("inf")
     progress: Callable[[float, float], None] = lambda _done, _total: None

@@ -76,6 +76,8 @@ def _load_sources(session: Session, vault: Vault, project_id: str, loaded: Loade
             blob = Blob(dataset.digest or "", dataset.size_bytes or 0)
             loaded.datasets[dataset.id] = DatasetRef(dataset.id, blob, dataset.format, dataset.filename)
             continue
+        if source.connection is None:
+            continue
         row = session.scalar(
             select(Connection).where(Connection.project_id == project_id, Connection.name == source.connection)
         )

@@ -11,12 +11,14 @@ from app import events
 from app.errors import Conflict, InvalidSpec, NotFound, Violation
 from app.ids import new_id
 from app.moves import move_job
-from app.spec.data import DatabaseSource, DatasetSource, S3Source
+from app.spec.data import DatasetSource, HttpSource
 from app.spec.job import JobSpec
 from app.states import STAGES, TERMINAL_JOBS, JobStatus, StageStatus, TrialStatus
 from app.tables import Artifact, Connection, Dataset, Event, Job, JobLog, JobStage, Review, Trial
 
-CONNECTION_KINDS = {"s3": ("s3",), "database": ("postgres",)}
+CONNECTION_KINDS = {
+    "s3": ("s3",), "database": ("postgres", "mysql", "sqlite"), "http": ("http",), "feature_store": ("feast",),
+}  # fmt: skip
 
 
 def submit(session: Session, spec: JobSpec, *, project_id: str, created_by: str) -> Job:
@@ -51,8 +53,10 @@ def _refuse_unknown_sources(session: Session, spec: JobSpec, project_id: str) ->
             case DatasetSource():
                 fault = _dataset_fault(session, source, project_id=project_id)
                 pointer += "/dataset_id"
-            case S3Source() | DatabaseSource():
-                fault = _connection_fault(session, source, project_id=project_id)
+            case HttpSource(connection=None):
+                fault = None
+            case _:
+                fault = _connection_fault(session, source.kind, str(source.connection), project_id=project_id)
                 pointer += "/connection"
         if fault:
             faults.append(Violation(pointer, *fault))
@@ -69,17 +73,13 @@ def _dataset_fault(session: Session, source: DatasetSource, *, project_id: str) 
     return None
 
 
-def _connection_fault(
-    session: Session, source: S3Source | DatabaseSource, *, project_id: str
-) -> tuple[str, str, str] | None:
-    row = session.scalar(
-        select(Connection).where(Connection.project_id == project_id, Connection.name == source.connection)
-    )
+def _connection_fault(session: Session, kind: str, name: str, *, project_id: str) -> tuple[str, str, str] | None:
+    row = session.scalar(select(Connection).where(Connection.project_id == project_id, Connection.name == name))
     if row is None:
-        return "unknown_connection", f"there is no connection {source.connection}", "Make it with POST /v1/connections."
-    if row.kind not in CONNECTION_KINDS[source.kind]:
-        fitting = " or ".join(CONNECTION_KINDS[source.kind])
-        return "wrong_connection", f"the connection is of kind {row.kind}", f"A {source.kind} source needs {fitting}."
+        return "unknown_connection", f"there is no connection {name}", "Make it with POST /v1/connections."
+    if row.kind not in CONNECTION_KINDS[kind]:
+        fitting = " or ".join(CONNECTION_KINDS[kind])
+        return "wrong_connection", f"the connection is of kind {row.kind}", f"A {kind} source needs {fitting}."
     return None
 
 

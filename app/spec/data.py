@@ -10,6 +10,7 @@ from app.spec.base import (
     Column,
     Finite,
     Identifier,
+    Label,
     Part,
     Scalar,
     Seed,
@@ -18,6 +19,7 @@ from app.spec.base import (
     Sql,
     Text,
     no_control,
+    no_nul,
 )
 
 
@@ -38,11 +40,16 @@ Format = Literal["auto", "csv", "csv.gz", "parquet", "json", "jsonl", "arrow"]
 ConnectionName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
+Wanted = Annotated[list[Column], Field(min_length=1, max_length=MAX_COLUMNS)]
+
+
 class DatasetSource(Part):
     """A data set that was uploaded to this project."""
 
     kind: Literal["dataset"]
     dataset_id: Annotated[str, Field(pattern=r"^ds_[0-9a-z]{8,40}$")]
+    columns: Wanted | None = None
+    """Read these columns only."""
 
 
 class S3Source(Part):
@@ -53,6 +60,10 @@ class S3Source(Part):
     uri: Annotated[str, Field(min_length=8, max_length=1_024, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}/.+$"),
                    AfterValidator(no_control)]  # fmt: skip
     format: Format = "auto"
+    columns: Wanted | None = None
+    """Read these columns only; from Parquet, no other is fetched."""
+    partitioning: Literal["auto", "hive", "none"] = "auto"
+    """`hive`: path steps like `year=2013` become columns; `auto` does so where every file has the same keys."""
 
     @model_validator(mode="after")
     def key_stays_inside(self) -> "S3Source":
@@ -81,9 +92,56 @@ class DatabaseSource(Part):
         return self
 
 
-Source = Annotated[DatasetSource | S3Source | DatabaseSource, Field(discriminator="kind")]
+class HttpSource(Part):
+    """A file behind a public URL; a connection of kind http brings the headers that authorise."""
+
+    kind: Literal["http"]
+    connection: ConnectionName | None = None
+    url: Annotated[str, Field(min_length=8, max_length=2_048, pattern=r"^https?://[^/?#]"), AfterValidator(no_control)]
+    format: Format = "auto"
+    columns: Wanted | None = None
+    """Read these columns only."""
+
+
+FeatureName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}(:[A-Za-z_][A-Za-z0-9_]{0,127})?$")]
+
+
+class FeatureStoreSource(Part):
+    """Features of a Feast store, joined to the rows of another source.
+
+    `historical` takes for each row what was known at its moment; `online` takes what the store serves now. The result
+    has the rows and the columns of the table `entities`, and the features.
+    """
+
+    kind: Literal["feature_store"]
+    connection: ConnectionName
+    feature_service: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")] | None = None
+    features: list[FeatureName] = Field(default=[], max_length=1_000)
+    """As `view:feature`; instead of a feature service."""
+    entities: Identifier
+    """The source whose rows get the features; it holds the entities' join keys."""
+    timestamp_column: Column = "event_timestamp"
+    """Of `entities`: the moment of each row."""
+    mode: Literal["historical", "online"] = "historical"
+
+    @model_validator(mode="after")
+    def one_of_service_and_features(self) -> "FeatureStoreSource":
+        """Exactly one of `feature_service` and `features` says what to get."""
+        if (self.feature_service is None) == (not self.features):
+            raise ValueError("give exactly one of feature_service and features")
+        if any(":" not in name for name in self.features):
+            raise ValueError("write features as view:feature")
+        return self
+
+
+Source = Annotated[
+    DatasetSource | S3Source | DatabaseSource | HttpSource | FeatureStoreSource, Field(discriminator="kind")
+]
 
 ColumnType = Literal["numeric", "categorical", "text", "datetime", "boolean"]
+
+
+Expression = Annotated[str, Field(min_length=1, max_length=4_000), AfterValidator(no_nul)]
 
 
 class Features(Part):
@@ -91,6 +149,8 @@ class Features(Part):
 
     sql: Sql | None = None
     """One SELECT over the named sources; needed when there is more than one."""
+    columns: dict[Column, Expression] = Field(default={}, max_length=1_000)
+    """New columns by name, each a DuckDB expression over one row; they travel with the model."""
     exclude: list[Column] = Field(default=[], max_length=MAX_COLUMNS)
     types: dict[Column, ColumnType] = Field(default={}, max_length=MAX_COLUMNS)
 
@@ -103,9 +163,22 @@ class Data(Part):
 
     @model_validator(mode="after")
     def several_sources_need_sql(self) -> "Data":
-        """Several tables are joined by SQL and by nothing else."""
-        if len(self.sources) > 1 and self.features.sql is None:
+        """Several tables are joined by SQL, or by a feature store that enriches the one other table."""
+        enriched = [source for source in self.sources.values() if isinstance(source, FeatureStoreSource)]
+        if len(self.sources) - len(enriched) > 1 and self.features.sql is None:
             raise ValueError("with more than one source, features.sql must say how they are joined")
+        if len(enriched) > 1 and self.features.sql is None:
+            raise ValueError("with more than one feature store, features.sql must say how they are joined")
+        return self
+
+    @model_validator(mode="after")
+    def entities_are_a_table(self) -> "Data":
+        """What a feature store enriches is another source, and no feature store itself."""
+        for name, source in self.sources.items():
+            if isinstance(source, FeatureStoreSource):
+                base = self.sources.get(source.entities)
+                if base is None or isinstance(base, FeatureStoreSource):
+                    raise ValueError(f"sources.{name}.entities must name another source that is no feature store")
         return self
 
 
@@ -142,6 +215,20 @@ class Leakage(Part):
     """Of the single-feature score: AUC for classes, R² for numbers."""
 
 
+class ShareBounds(Part):
+    """The least and the greatest share that a class may have."""
+
+    min: Share = 0.0
+    max: Share = 1.0
+
+    @model_validator(mode="after")
+    def bounds_in_order(self) -> "ShareBounds":
+        """`min` is not above `max`."""
+        if self.min > self.max:
+            raise ValueError("min is above max")
+        return self
+
+
 class Drift(Part):
     """How today's data is compared with the data of an earlier model."""
 
@@ -150,6 +237,11 @@ class Drift(Part):
     )
     method: Literal["auto", "psi", "js", "ks", "wasserstein", "chi2"] = "auto"
     threshold: Finite | None = None
+    """Of the method's distance; left out, the usual one of the method."""
+    significance: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+    """The share of alarms among tables that did not drift, over all columns together."""
+    joint: bool = True
+    """Whether a classifier also tries to tell both tables apart; it needs the rows of the reference."""
     max_drifted_share: Share = 0.5
     action: Literal["warn", "fail"] = "warn"
 
@@ -159,6 +251,9 @@ class Validation(Part):
 
     columns: dict[Column, ColumnContract] = Field(default={}, max_length=MAX_COLUMNS)
     min_rows: Annotated[int, Field(ge=1)] = 50
+    max_rows: Annotated[int, Field(ge=1)] | None = None
+    class_share: dict[Label, ShareBounds] = Field(default={}, max_length=1_000)
+    """By class, the share of the rows that it must have."""
     max_null_fraction: Share = 0.95
     duplicates: Duplicates = Duplicates()
     leakage: Leakage = Leakage()
@@ -176,6 +271,8 @@ class Split(Part):
     column: Column | None = None
     """`predefined`: holds train | validation | test. `time`, `group`, `hash`: the column to divide by."""
     gap: Annotated[str, Field(pattern=r"^[0-9]{1,6}(s|m|h|d)$")] | None = None
+    tested_rows: Literal["keep_out", "allow"] = "keep_out"
+    """`keep_out`: a row, by `task.id_columns`, that an earlier version was tested on is never trained on."""
 
     @model_validator(mode="after")
     def parts_add_up(self) -> "Split":
@@ -226,6 +323,9 @@ class ColumnTransform(Part):
     impute: Literal["median", "mean", "constant", "none"] | None = None
     scale: Literal["standard", "minmax", "robust", "quantile", "none"] | None = None
     encode: Literal["one_hot", "embedding", "ordinal", "target", "native"] | None = None
+    min_frequency: Annotated[int, Field(ge=1)] | None = None
+    max_categories: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    dimensions: Annotated[int, Field(ge=1, le=256)] | None = None
 
 
 class Transform(Part):
@@ -239,6 +339,6 @@ class Transform(Part):
 
 
 __all__ = [
-    "Column", "ColumnContract", "ColumnTransform", "Data", "DatabaseSource", "DatasetSource", "Features", "Format",
-    "S3Source", "Slug", "Source", "Split", "Task", "Text", "Transform", "Validation",
+    "Column", "ColumnContract", "ColumnTransform", "Data", "DatabaseSource", "DatasetSource", "FeatureStoreSource",
+    "Features", "Format", "HttpSource", "S3Source", "Slug", "Source", "Split", "Task", "Text", "Transform", "Validation",
 ]  # fmt: skip

@@ -91,6 +91,8 @@ class Reproducibility(Part):
     """`deterministic` gives the same bundle bytes for the same spec and data on like machines."""
 
     mode: Literal["fast", "deterministic"] = "fast"
+    reuse: bool = True
+    """Whether a stage may be taken over from an earlier job that did the same with the same data."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
 
 

@@ -1,6 +1,8 @@
 """Where rows come from: one reader for each kind of source in a spec."""
 
 from workers.sources import database, dataset, s3
-from workers.sources.base import Open
+from workers.sources.base import Enrich, Open
 
 SOURCES: dict[str, Open] = {"dataset": dataset.read, "s3": s3.read, "database": database.read}
+ENRICHERS: dict[str, Enrich] = {}
+"""Sources that add columns to the rows of another source."""

@@ -32,6 +32,7 @@ class SourceResult:
 
 
 Open = Callable[[Any, Context], SourceResult]
+Enrich = Callable[[Any, Context, pa.Table], SourceResult]
 
 
 def connection(ctx: Context, name: str, kinds: tuple[str, ...]) -> ConnectionRef:

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from app.errors import InvalidData, Violation, bounded
+from app.spec.data import FeatureStoreSource
 from app.spec.job import JobSpec
 from workers import features, snapshot
 from workers.context import Context, Done
-from workers.sources import SOURCES
+from workers.sources import ENRICHERS, SOURCES
+from workers.sources.base import SourceResult
 
 
 def run(ctx: Context) -> Done:
@@ -19,11 +21,7 @@ def run(ctx: Context) -> Done:
         InvalidData, SourceRefused, SourceUnavailable, EgressDenied: a source, the SQL or a named column is at fault.
     """
     pa.set_cpu_count(ctx.threads)
-    results = {}
-    for number, (name, source) in enumerate(ctx.spec.data.sources.items()):
-        ctx.progress(number, len(ctx.spec.data.sources) + 2)
-        results[name] = SOURCES[source.kind](source, ctx)
-        ctx.log(f"read {results[name].table.num_rows} rows x {results[name].table.num_columns} columns from {name}")
+    results = read_sources(ctx)
     table = joined(ctx, {name: result.table for name, result in results.items()})
     require_columns(ctx.spec, table.column_names)
     table = table.drop_columns(ctx.spec.data.features.exclude)
@@ -36,10 +34,26 @@ def run(ctx: Context) -> Done:
     return Done(summary=summary, output={**said, "data_digest": digest}, facts={"data_digest": digest})
 
 
+def read_sources(ctx: Context) -> dict[str, SourceResult]:
+    """What each source of the spec gives, in the spec's order; those that enrich another are read after it."""
+    sources = ctx.spec.data.sources
+    results: dict[str, SourceResult] = {}
+    for number, name in enumerate(sorted(sources, key=lambda name: sources[name].kind in ENRICHERS)):
+        ctx.progress(number, len(sources) + 2)
+        source = sources[name]
+        if isinstance(source, FeatureStoreSource):
+            results[name] = ENRICHERS[source.kind](source, ctx, results[source.entities].table)
+        else:
+            results[name] = SOURCES[source.kind](source, ctx)
+        ctx.log(f"read {results[name].table.num_rows} rows x {results[name].table.num_columns} columns from {name}")
+    return {name: results[name] for name in sources}
+
+
 def joined(ctx: Context, tables: dict[str, pa.Table]) -> pa.Table:
-    """The one feature table: the only source, or what `features.sql` makes of all."""
+    """The one feature table: the only source, the enriched one, or what `features.sql` makes of all."""
     if ctx.spec.data.features.sql is None:
-        return next(iter(tables.values()))
+        enriched = [name for name, source in ctx.spec.data.sources.items() if source.kind in ENRICHERS]
+        return tables[enriched[0]] if enriched else next(iter(tables.values()))
     return features.select(
         ctx.spec.data.features.sql, tables, scratch=ctx.workspace.scratch,
         threads=1 if ctx.spec.reproducibility.mode == "deterministic" else ctx.threads,
