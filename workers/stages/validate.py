@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,6 +13,7 @@ from app.errors import InvalidData, Violation, bounded
 from workers import columns, contract, drift, leakage, profile, snapshot, targets
 from workers.context import Context, Done, Warned
 from workers.reference import reference_profile
+from workers.repeats import repeats
 from workers.targets import Target
 
 Rows = npt.NDArray[np.int64]
@@ -90,25 +90,6 @@ def _kept_rows(table: pa.Table, ctx: Context) -> tuple[Rows, list[Warned]]:
         raise InvalidData(f"{len(kept):,} rows can be trained on; validation.min_rows asks for {spec.validation.min_rows:,}.",
                           code="too_few_rows", hint="Bring more rows, or lower validation.min_rows.")  # fmt: skip
     return kept, warned
-
-
-def repeats(table: pa.Table) -> npt.NDArray[np.bool_]:
-    """(rows,) True where a row equals an earlier one in every column, judged by 64-bit hashes."""
-    mixed = np.zeros(table.num_rows, dtype=np.uint64)
-    for column in table.columns:
-        hashed = pd.util.hash_array(hashable(column))
-        mixed = (mixed * np.uint64(0x9E3779B97F4A7C15)) ^ (hashed + (mixed >> np.uint64(29)))
-    return np.asarray(pd.Series(mixed).duplicated())
-
-
-def hashable(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """(rows,) Numbers that are equal where the values of a column are."""
-    if column.type == pa.large_string():
-        codes = column.combine_chunks().dictionary_encode().indices
-        return np.asarray(codes.fill_null(-1).to_numpy(zero_copy_only=False))
-    if column.type == pa.timestamp("us"):
-        column = column.cast(pa.int64())
-    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy())
 
 
 def _require_features(types: Mapping[str, str]) -> None:
