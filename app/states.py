@@ -6,6 +6,10 @@ STAGES = (
     "ingest", "validate", "split", "transform", "train", "tune", "evaluate", "gate", "register", "deploy",
 )  # fmt: skip
 
+PLAN_STAGES = ("plan",)
+STAGES_OF: dict[str, tuple[str, ...]] = {"train": STAGES, "plan": PLAN_STAGES}
+"""The stages of each kind of job, in order."""
+
 
 class JobStatus(StrEnum):
     """Where a job is; terminal states never change."""

@@ -56,6 +56,14 @@ class BlobStore(Protocol):
         """
         ...
 
+    def verify(self, project_id: str, digest: str) -> bool:
+        """Whether the blob is there with the bytes that its digest says; one with others is removed, to be stored anew.
+
+        Raises:
+            StoreUnavailable
+        """
+        ...
+
 
 def blob_key(project_id: str, digest: str) -> str:
     """The key of a blob; made here only, never by a caller."""
@@ -102,6 +110,13 @@ class FolderStore:
         """See BlobStore."""
         source = self._folder / blob_key(project_id, digest)
         return source.stat().st_size if source.exists() else None
+
+    def verify(self, project_id: str, digest: str) -> bool:
+        """See BlobStore."""
+        source = self._folder / blob_key(project_id, digest)
+        if source.exists() and file_digest(source) != digest:
+            source.unlink()
+        return source.exists()
 
 
 class S3Store:
@@ -164,6 +179,25 @@ class S3Store:
     def size(self, project_id: str, digest: str) -> int | None:
         """See BlobStore."""
         return self.size_of_key(blob_key(project_id, digest))
+
+    def verify(self, project_id: str, digest: str) -> bool:
+        """See BlobStore; every byte is read, since a store's word for its content is no proof."""
+        state, key = hashlib.sha256(), blob_key(project_id, digest)
+        try:
+            with _translated():
+                response = self._client.get_object(self.bucket, key)
+                try:
+                    for chunk in response.stream(CHUNK):
+                        state.update(chunk)
+                finally:
+                    response.close()
+                    response.release_conn()
+        except NotFound:
+            return False
+        if "sha256:" + state.hexdigest() != digest:
+            self.discard(key)
+            return False
+        return True
 
     def size_of_key(self, key: str) -> int | None:
         """The size in bytes of the object at `key`, or None where there is none."""

@@ -179,7 +179,10 @@ class Job(Row):
 
 
 class JobStage(Row):
-    """One stage of one job, with what it said; `output` is what later stages read."""
+    """One stage of one job, with what it said; `output` is what later stages read.
+
+    `reuse_key` names what the stage did: two stages of equal keys did the same with the same data.
+    """
 
     __tablename__ = "job_stages"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
@@ -194,6 +197,10 @@ class JobStage(Row):
     summary: Mapped[Json | None]
     output: Mapped[Json | None]
     warnings: Mapped[list[Any] | None]
+    reuse: Mapped[Json | None]
+    reuse_key: Mapped[str | None]
+    peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    __table_args__ = (Index("ix_job_stages_reuse", "reuse_key", postgresql_where=text("reuse_key is not null")),)
 
 
 class Artifact(Row):

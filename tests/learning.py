@@ -37,6 +37,10 @@ class FolderWorkspace:
             raise KeyError(blob.digest)
         return path
 
+    def digest(self, name: str) -> str:
+        """The digest of the artifact `name`."""
+        return self.artifacts[name].digest
+
     def put(self, name: str, path: Path, media_type: str = "application/octet-stream") -> Blob:
         """Copies `path` in and records it as the artifact `name`."""
         self.artifacts[name] = blob = self.keep(path, media_type)

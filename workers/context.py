@@ -93,6 +93,14 @@ class Workspace(Protocol):
         """
         ...
 
+    def digest(self, name: str) -> str:
+        """The digest of the artifact `name` of an earlier stage of this job.
+
+        Raises:
+            KeyError: no earlier stage put it.
+        """
+        ...
+
     def put(self, name: str, path: Path, media_type: str = "application/octet-stream") -> Blob:
         """Stores `path` and records it as this stage's artifact `name`.
 

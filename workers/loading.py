@@ -24,11 +24,14 @@ class Loaded:
     """What the rows say of a job when its work begins; `outputs` and `artifacts` grow as stages end."""
 
     spec: JobSpec
+    kind: str = "train"
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     artifacts: dict[str, Blob] = field(default_factory=dict)
     datasets: dict[str, DatasetRef] = field(default_factory=dict)
     connections: dict[str, ConnectionRef] = field(default_factory=dict)
     champion: Champion | None = None
+    reference: Champion | None = None
+    tested: tuple[Blob, ...] = ()
     trials: tuple[TrialResult, ...] = ()
     next_stage: str | None = None
 
@@ -37,7 +40,7 @@ def load(engine: Engine, vault: Vault, job_id: str) -> Loaded:
     """What the rows say of the job."""
     with transaction(engine) as session:
         job = session.get_one(Job, job_id)
-        loaded = Loaded(spec=JobSpec.model_validate(job.spec), artifacts=artifacts_of(session, job_id))
+        loaded = Loaded(JobSpec.model_validate(job.spec), job.kind, artifacts=artifacts_of(session, job_id))
         for stage in session.scalars(select(JobStage).where(JobStage.job_id == job_id).order_by(JobStage.position)):
             if stage.output is not None:
                 loaded.outputs[stage.name] = stage.output
@@ -45,6 +48,8 @@ def load(engine: Engine, vault: Vault, job_id: str) -> Loaded:
                 loaded.next_stage = stage.name
         _load_sources(session, vault, job.project_id, loaded)
         loaded.champion = _champion(session, job)
+        loaded.reference = _reference(session, job, loaded)
+        loaded.tested = _tested(session, job, loaded.spec)
         if job.search and job.search["ended"]:
             rows = session.scalars(select(Trial).where(Trial.job_id == job_id).order_by(Trial.number))
             loaded.trials = tuple(results(rows))
@@ -72,9 +77,7 @@ def results(rows: Iterable[Trial]) -> list[TrialResult]:
 def _load_sources(session: Session, vault: Vault, project_id: str, loaded: Loaded) -> None:
     for source in loaded.spec.data.sources.values():
         if isinstance(source, DatasetSource):
-            dataset = session.get_one(Dataset, source.dataset_id)
-            blob = Blob(dataset.digest or "", dataset.size_bytes or 0)
-            loaded.datasets[dataset.id] = DatasetRef(dataset.id, blob, dataset.format, dataset.filename)
+            _load_dataset(session, source.dataset_id, loaded)
             continue
         if source.connection is None:
             continue
@@ -90,6 +93,43 @@ def _load_sources(session: Session, vault: Vault, project_id: str, loaded: Loade
         loaded.connections[row.name] = ConnectionRef(row.name, row.kind, row.config, secret)
 
 
+def _load_dataset(session: Session, dataset_id: str, loaded: Loaded) -> None:
+    dataset = session.get_one(Dataset, dataset_id)
+    blob = Blob(dataset.digest or "", dataset.size_bytes or 0)
+    loaded.datasets[dataset.id] = DatasetRef(dataset.id, blob, dataset.format, dataset.filename)
+
+
+def _reference(session: Session, job: Job, loaded: Loaded) -> Champion | None:
+    """The version that drift is measured from; a data set as reference is loaded beside the sources."""
+    kind, _, name = loaded.spec.validation.drift.reference.partition(":")
+    if kind == "dataset":
+        _load_dataset(session, name, loaded)
+    if kind != "version":
+        return loaded.champion if kind == "champion" else None
+    return _as_champion(
+        session,
+        session.scalar(
+            select(ModelVersion).where(
+                ModelVersion.project_id == job.project_id, ModelVersion.model == job.model,
+                ModelVersion.version == int(name),
+            )
+        ),
+    )  # fmt: skip
+
+
+def _tested(session: Session, job: Job, spec: JobSpec) -> tuple[Blob, ...]:
+    """What the split stages of the model's versions wrote down of the rows that judged them."""
+    if not spec.task.id_columns or spec.split.tested_rows == "allow":
+        return ()
+    rows = session.scalars(
+        select(Artifact)
+        .join(ModelVersion, ModelVersion.job_id == Artifact.job_id)
+        .where(ModelVersion.project_id == job.project_id, ModelVersion.model == job.model, Artifact.name == "tested")
+        .order_by(ModelVersion.version)
+    )
+    return tuple(Blob(row.digest, row.size_bytes, row.media_type) for row in rows)
+
+
 def _champion(session: Session, job: Job) -> Champion | None:
     version = session.scalar(
         select(ModelVersion)
@@ -101,6 +141,10 @@ def _champion(session: Session, job: Job) -> Champion | None:
         )
         .where(Alias.project_id == job.project_id, Alias.model == job.model, Alias.alias == CHAMPION)
     )
+    return _as_champion(session, version)
+
+
+def _as_champion(session: Session, version: ModelVersion | None) -> Champion | None:
     if version is None:
         return None
     artifacts = artifacts_of(session, version.job_id)

@@ -13,9 +13,11 @@ from app.jobs import service as jobs
 from app.moves import move_job, touch
 from app.registry import service as registry
 from app.reviews import service as reviews
-from app.states import STAGES, JobStatus, StageStatus
+from app.states import STAGES, STAGES_OF, JobStatus, StageStatus
 from app.tables import Artifact, Job, JobLog, JobStage
+from workers import earlier
 from workers.context import Blob, DeploymentRequested, Done, FanOut, Outcome, Refused, Registered, Skipped
+from workers.earlier import Reuse
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Settlement:
     duration_seconds: float
     artifacts: Mapping[str, Blob] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    reuse: Reuse | None = None
+    peak_memory_bytes: int | None = None
 
 
 def begin(session: Session, job: Job, stage: str) -> None:
@@ -37,8 +41,9 @@ def begin(session: Session, job: Job, stage: str) -> None:
         events.append(session, job.project_id, type="stage.started", job_id=job.id, data={"stage": stage})
     row.status, row.fence = StageStatus.RUNNING, job.fence
     job.stage = stage
-    position = STAGES.index(stage)
-    job.progress = {"done": 0, "total": 1, "fraction": position / len(STAGES), "eta_seconds": None}
+    stages = STAGES_OF[job.kind]
+    fraction = stages.index(stage) / len(stages)
+    job.progress = {"done": 0, "total": 1, "fraction": fraction, "eta_seconds": None}
     touch(session, job)
 
 
@@ -71,12 +76,17 @@ def record(session: Session, job: Job, stage: JobStage, settlement: Settlement) 
         stage.status, summary = StageStatus.SKIPPED, {"reason": outcome.reason, **summary}
     stage.summary, stage.output = summary, dict(done.output)
     stage.warnings = [asdict(warned) for warned in done.warnings]
+    stage.peak_memory_bytes = max(stage.peak_memory_bytes or 0, settlement.peak_memory_bytes or 0) or None
+    if settlement.reuse is not None:
+        stage.cached, stage.reuse_key = settlement.reuse.reused, settlement.reuse.key
+        stage.reuse = earlier.shown(settlement.reuse)
     stage.finished_at = func.clock_timestamp()
     stage.duration_seconds = round((stage.duration_seconds or 0.0) + settlement.duration_seconds, 6)
     _note_facts(job, done)
     events.append(
         session, job.project_id, type="stage.finished", job_id=job.id,
-        data={"stage": stage.name, "status": stage.status, "duration_seconds": stage.duration_seconds},
+        data={"stage": stage.name, "status": stage.status, "duration_seconds": stage.duration_seconds,
+              "cached": bool(stage.cached)},
     )  # fmt: skip
 
 
@@ -108,13 +118,15 @@ def onward(session: Session, job: Job, stage: JobStage, settlement: Settlement, 
             _register(session, job, registered, public_url=public_url)
         case DeploymentRequested() as asked:
             _request_deployment(session, job, asked, public_url=public_url)
-    following = STAGES.index(stage.name) + 1
-    if following == len(STAGES):
+    stages = STAGES_OF[job.kind]
+    following = stages.index(stage.name) + 1
+    if following == len(stages):
         move_job(session, job, JobStatus.SUCCEEDED)
-        events.append(session, job.project_id, type="job.succeeded", job_id=job.id, once=job.id, data=jobs.outcome(job))
+        ended = "job.succeeded" if job.kind == "train" else "job.planned"
+        events.append(session, job.project_id, type=ended, job_id=job.id, once=job.id, data=jobs.outcome(job))
         return None
-    begin(session, job, STAGES[following])
-    return STAGES[following]
+    begin(session, job, stages[following])
+    return stages[following]
 
 
 def let_go(job: Job, *, waits_on: str | None = None) -> None:

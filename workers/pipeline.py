@@ -20,13 +20,16 @@ from app.errors import (
     TrainhouseError,
     Unavailable,
 )
-from app.states import STAGES as STAGE_NAMES
-from workers import clerk
+from app.states import STAGES_OF
+from workers import clerk, earlier, planning
 from workers.clerk import Claim
 from workers.context import Blob, Context, Outcome, Refused
+from workers.earlier import Reuse
 from workers.lease import Keeper
 from workers.loading import Loaded, load
+from workers.memory import peak_bytes, reset_peak
 from workers.onward import Settlement
+from workers.reuse import READS, key_of
 from workers.room import Room
 from workers.stages import deploy, evaluate, gate, ingest, register, split, train, transform, tune, validate
 from workers.workspace import JobWorkspace
@@ -37,6 +40,8 @@ STAGES: dict[str, ModuleType] = {
     "ingest": ingest, "validate": validate, "split": split, "transform": transform, "train": train, "tune": tune,
     "evaluate": evaluate, "gate": gate, "register": register, "deploy": deploy,
 }  # fmt: skip
+RUNNERS: dict[str, ModuleType] = {**STAGES, "plan": planning}
+"""The stages, and the one stage of a plan."""
 
 OUTAGE_PAUSE_SECONDS = 2.0
 BREAKAGE_PAUSE_SECONDS = 1.0
@@ -118,12 +123,15 @@ def _one_stage(work: Work, stage: str) -> str | None:
     )
     work.loaded.next_stage = stage
     began = time.monotonic()
+    reset_peak()
     try:
-        outcome: Outcome = STAGES[stage].run(context_for(work, workspace, stage=stage))
+        outcome, reuse = _done_before_or_now(work, workspace, context_for(work, workspace, stage=stage), stage=stage)
         work.keeper.check()
     finally:
         workspace.close()
-    settlement = Settlement(stage, outcome, time.monotonic() - began, dict(workspace.made), work.lines[:])
+    settlement = Settlement(
+        stage, outcome, time.monotonic() - began, dict(workspace.made), work.lines[:], reuse, peak_bytes()
+    )
     work.lines.clear()
     following: str | None = patiently(
         work.keeper,
@@ -131,6 +139,21 @@ def _one_stage(work: Work, stage: str) -> str | None:
     )
     _remember(work.loaded, stage, outcome, workspace.made)
     return following
+
+
+def _done_before_or_now(
+    work: Work, workspace: JobWorkspace, ctx: Context, *, stage: str
+) -> tuple[Outcome, Reuse | None]:
+    """What an earlier job's stage said, where it did the same with the same data; otherwise what the stage says now."""
+    if stage not in READS:
+        return RUNNERS[stage].run(ctx), None
+    key, claim = key_of(stage, ctx), work.claim
+    found = patiently(
+        work.keeper,
+        lambda: earlier.find(work.room.engine, project_id=claim.project_id, model=claim.model, stage=stage, key=key),
+    )
+    done, reuse = earlier.taken_over(workspace, found, key=key)
+    return done or RUNNERS[stage].run(ctx), reuse
 
 
 def _remember(loaded: Loaded, stage: str, outcome: Outcome, made: dict[str, Blob]) -> None:
@@ -141,7 +164,8 @@ def _remember(loaded: Loaded, stage: str, outcome: Outcome, made: dict[str, Blob
 
 def context_for(work: Work, workspace: JobWorkspace, *, stage: str) -> Context:
     """What `stage` may see."""
-    loaded, position = work.loaded, STAGE_NAMES.index(stage)
+    loaded, stages = work.loaded, STAGES_OF[work.loaded.kind]
+    position = stages.index(stage)
     began = time.monotonic()
 
     def progress(done: float, total: float) -> None:
@@ -149,13 +173,14 @@ def context_for(work: Work, workspace: JobWorkspace, *, stage: str) -> Context:
         share = min(1.0, done / total) if total > 0 else 0.0
         elapsed = time.monotonic() - began
         eta = round(elapsed / share - elapsed, 1) if share > 0.05 else None  # too early to guess
-        fraction = round((position + share) / len(STAGE_NAMES), 4)
+        fraction = round((position + share) / len(stages), 4)
         work.keeper.show({"done": done, "total": total, "fraction": fraction, "eta_seconds": eta})
 
     return Context(
         job_id=work.claim.job_id, spec=loaded.spec, workspace=workspace, seed=loaded.spec.reproducibility.seed,
         threads=min(loaded.spec.resources.threads, work.room.settings.worker_threads), outputs=loaded.outputs,
-        datasets=loaded.datasets, connections=loaded.connections, champion=loaded.champion, trials=loaded.trials,
+        datasets=loaded.datasets, connections=loaded.connections, champion=loaded.champion, reference=loaded.reference,
+        tested=loaded.tested, trials=loaded.trials,
         deadline=work.deadline, progress=progress, log=work.lines.append,
     )  # fmt: skip
 

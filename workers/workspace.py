@@ -80,6 +80,18 @@ class JobWorkspace:
         self._cache.shrink()
         return target
 
+    def digest(self, name: str) -> str:
+        """See Workspace."""
+        return self._known[name].digest
+
+    def adopt(self, artifacts: Mapping[str, Blob]) -> bool:
+        """Records artifacts of an earlier job as this stage's; False where one is no longer stored as it was."""
+        if not all(self._store.verify(self._project_id, blob.digest) for blob in artifacts.values()):
+            return False
+        self._known.update(artifacts)
+        self.made.update(artifacts)
+        return True
+
     def put(self, name: str, path: Path, media_type: str = "application/octet-stream") -> Blob:
         """See Workspace."""
         blob = self.store(path, media_type)

@@ -37,6 +37,7 @@ from app.jobs.schemas import (
     LogLine,
     LogList,
     Progress,
+    ReuseOut,
     SpecOut,
     StageList,
     StageOut,
@@ -45,7 +46,7 @@ from app.jobs.schemas import (
     VersionLink,
 )
 from app.spec.job import JobSpec
-from app.states import STAGES, TERMINAL_JOBS, JobStatus
+from app.states import STAGES_OF, TERMINAL_JOBS, JobStatus
 from app.streams import Hub, wait_for_news
 from app.tables import Job, JobStage
 
@@ -61,6 +62,7 @@ def show_stage(row: JobStage) -> StageOut:
     return StageOut(
         name=row.name, status=row.status, cached=row.cached, started_at=row.started_at, finished_at=row.finished_at,
         duration_seconds=row.duration_seconds, summary=row.summary, warnings=row.warnings or [],
+        reuse=ReuseOut.model_validate(row.reuse) if row.reuse else None, peak_memory_bytes=row.peak_memory_bytes,
     )  # fmt: skip
 
 
@@ -74,7 +76,7 @@ def show_job(job: Job, stages: list[JobStage], *, public_url: str) -> JobOut:
         id=job.id, model=job.model, kind=job.kind, status=job.status, stage=job.stage, attempt=job.attempt,
         progress=Progress.model_validate(job.progress) if job.progress else None, status_reason=job.status_reason, error=job.error,
         stages=[show_stage(row) for row in stages], metrics=job.metrics, gate=job.gate, best_trial=job.best_trial,
-        model_version=link, review_id=job.review_id, spec_digest=job.spec_digest, data_digest=job.data_digest,
+        model_version=link, review_id=job.review_id, plan=job.facts.get("plan"), spec_digest=job.spec_digest, data_digest=job.data_digest,
         labels=job.labels, created_at=job.created_at, started_at=job.started_at, finished_at=job.finished_at,
     )  # fmt: skip
 
@@ -88,9 +90,23 @@ def etag_of(job: Job) -> str:
 def create_job(spec: JobSpec, session: SessionDep, caller: Trainer, once: TrainOnce, settings: SettingsDep) -> Response:
     """Accepts a job: once this answers 202, the job will end in exactly one terminal state."""
     job = service.submit(session, spec, project_id=caller.project_id, created_by=caller.key_id)
-    stages = [JobStage(name=name, status="pending", cached=False) for name in STAGES]
-    headers = {"Location": f"/v1/jobs/{job.id}", "Retry-After": RETRY_AFTER_SECONDS, "ETag": etag_of(job)}
-    return once.answer(202, show_job(job, stages, public_url=settings.public_url), headers=headers)
+    return once.answer(202, _as_accepted(job, settings.public_url), headers=_headers_of(job))
+
+
+@router.post("/plan", status_code=202, response_model=JobOut, operation_id="plan_job")
+def plan_job(spec: JobSpec, session: SessionDep, caller: Trainer, once: TrainOnce, settings: SettingsDep) -> Response:
+    """Accepts a plan: a job that reads the data, trains nothing, and says all that a job of this spec would meet."""
+    job = service.submit(session, spec, project_id=caller.project_id, created_by=caller.key_id, kind="plan")
+    return once.answer(202, _as_accepted(job, settings.public_url), headers=_headers_of(job))
+
+
+def _as_accepted(job: Job, public_url: str) -> JobOut:
+    stages = [JobStage(name=name, status="pending", cached=False) for name in STAGES_OF[job.kind]]
+    return show_job(job, stages, public_url=public_url)
+
+
+def _headers_of(job: Job) -> dict[str, str]:
+    return {"Location": f"/v1/jobs/{job.id}", "Retry-After": RETRY_AFTER_SECONDS, "ETag": etag_of(job)}
 
 
 @router.get("", response_model=JobList, operation_id="list_jobs")

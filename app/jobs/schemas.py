@@ -23,6 +23,34 @@ class Progress(Shown):
     eta_seconds: float | None = None
 
 
+class ReuseOut(BaseModel):
+    """Why a stage was taken over from an earlier job, or was run."""
+
+    reused: bool
+    reason: str
+    from_job: str | None
+
+
+class PlanOut(BaseModel):
+    """What a job of this spec would meet and take; `blocked` says that it would fail."""
+
+    blocked: bool
+    findings: list[dict[str, Any]] = Field(
+        description="severity, code, stage, pointer, message, hint; the gravest first"
+    )
+    rows: int | None
+    columns: int | None
+    features: int | None = Field(description="columns that a trainer would take, after encoding")
+    task_type: str | None
+    parts: dict[str, int] | None = Field(description="rows to train, validate and test on")
+    trials: int
+    memory_bytes: int | None = Field(description="the most that one worker process would take")
+    seconds: float | None = Field(description="roughly, for all stages on one worker")
+    stages: list[dict[str, Any]] = Field(
+        description="for each stage whether it would be reused, run or skipped, and why"
+    )
+
+
 class StageOut(Shown):
     """One stage."""
 
@@ -34,6 +62,8 @@ class StageOut(Shown):
     duration_seconds: float | None
     summary: dict[str, Any] | None
     warnings: list[dict[str, Any]]
+    reuse: ReuseOut | None = Field(description="whether an earlier job's work was taken over, and why or why not")
+    peak_memory_bytes: int | None
 
 
 class VersionLink(BaseModel):
@@ -64,6 +94,7 @@ class JobOut(BaseModel):
     best_trial: int | None
     model_version: VersionLink | None
     review_id: str | None
+    plan: PlanOut | None = Field(default=None, description="of a plan job: what was found")
     spec_digest: str
     data_digest: str | None
     labels: dict[str, str]

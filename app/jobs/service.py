@@ -13,16 +13,16 @@ from app.ids import new_id
 from app.moves import move_job
 from app.spec.data import DatasetSource, HttpSource
 from app.spec.job import JobSpec
-from app.states import STAGES, TERMINAL_JOBS, JobStatus, StageStatus, TrialStatus
-from app.tables import Artifact, Connection, Dataset, Event, Job, JobLog, JobStage, Review, Trial
+from app.states import STAGES_OF, TERMINAL_JOBS, JobStatus, StageStatus, TrialStatus
+from app.tables import Artifact, Connection, Dataset, Event, Job, JobLog, JobStage, ModelVersion, Review, Trial
 
 CONNECTION_KINDS = {
     "s3": ("s3",), "database": ("postgres", "mysql", "sqlite"), "http": ("http",), "feature_store": ("feast",),
 }  # fmt: skip
 
 
-def submit(session: Session, spec: JobSpec, *, project_id: str, created_by: str) -> Job:
-    """Accepts a job: its row, its stage rows, its event and the bell, in the caller's transaction.
+def submit(session: Session, spec: JobSpec, *, project_id: str, created_by: str, kind: str = "train") -> Job:
+    """Accepts a job of one of `STAGES_OF`: its row, its stage rows, its event and the bell, in the caller's transaction.
 
     Raises:
         InvalidSpec: a data set or a connection that the spec names does not exist, or does not fit.
@@ -31,13 +31,13 @@ def submit(session: Session, spec: JobSpec, *, project_id: str, created_by: str)
     job = Job(
         id=new_id("job"), project_id=project_id, model=spec.model, status=JobStatus.QUEUED, spec=spec.resolved(),
         spec_digest=spec.digest(), priority=spec.resources.priority, labels=dict(spec.labels), created_by=created_by,
-        attempt=0, revision=1, metrics={}, facts={}, kind="train",
+        attempt=0, revision=1, metrics={}, facts={}, kind=kind,
     )  # fmt: skip
     session.add(job)
     session.flush()
     session.add_all(
         JobStage(job_id=job.id, name=name, position=position, status=StageStatus.PENDING, cached=False)
-        for position, name in enumerate(STAGES)
+        for position, name in enumerate(STAGES_OF[kind])
     )
     events.append(session, project_id, type="job.queued", job_id=job.id, data={"job_id": job.id, "model": job.model})
     events.ring(session)
@@ -51,7 +51,7 @@ def _refuse_unknown_sources(session: Session, spec: JobSpec, project_id: str) ->
         pointer = f"/data/sources/{name}"
         match source:
             case DatasetSource():
-                fault = _dataset_fault(session, source, project_id=project_id)
+                fault = _dataset_fault(session, source.dataset_id, project_id=project_id)
                 pointer += "/dataset_id"
             case HttpSource(connection=None):
                 fault = None
@@ -60,14 +60,31 @@ def _refuse_unknown_sources(session: Session, spec: JobSpec, project_id: str) ->
                 pointer += "/connection"
         if fault:
             faults.append(Violation(pointer, *fault))
+    fault = _reference_fault(session, spec, project_id=project_id)
+    if fault:
+        faults.append(Violation("/validation/drift/reference", *fault))
     if faults:
-        raise InvalidSpec(f"{len(faults)} of the spec's sources cannot be read.", violations=faults)
+        raise InvalidSpec(f"{len(faults)} of the tables that the spec names cannot be read.", violations=faults)
 
 
-def _dataset_fault(session: Session, source: DatasetSource, *, project_id: str) -> tuple[str, str, str] | None:
-    row = session.get(Dataset, source.dataset_id)
+def _reference_fault(session: Session, spec: JobSpec, *, project_id: str) -> tuple[str, str, str] | None:
+    kind, _, name = spec.validation.drift.reference.partition(":")
+    if kind == "dataset":
+        return _dataset_fault(session, name, project_id=project_id)
+    if kind != "version":
+        return None
+    known = session.scalar(
+        select(ModelVersion.id).where(
+            ModelVersion.project_id == project_id, ModelVersion.model == spec.model, ModelVersion.version == int(name)
+        )
+    )
+    return None if known else ("unknown_version", f"{spec.model} has no version {name}", "See GET /v1/models.")
+
+
+def _dataset_fault(session: Session, dataset_id: str, *, project_id: str) -> tuple[str, str, str] | None:
+    row = session.get(Dataset, dataset_id)
     if row is None or row.project_id != project_id:
-        return "unknown_dataset", f"there is no data set {source.dataset_id}", "Upload it with POST /v1/datasets."
+        return "unknown_dataset", f"there is no data set {dataset_id}", "Upload it with POST /v1/datasets."
     if row.status != "ready":
         return "dataset_pending", "its bytes have not been uploaded", "PUT them, then POST /v1/datasets/{id}/complete."
     return None

@@ -33,6 +33,7 @@ ENDED = {"succeeded", "rejected", "failed", "cancelled"}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("succeeded", {}),
     "linear": ("succeeded", {"training": {"algorithm": "linear"}}),
+    "reusing": ("succeeded", {"reproducibility": {"reuse": True}}),
     "search": ("succeeded", {"tuning": {"strategy": "random", "max_trials": 4, "max_parallel": 2}}),
     "refused": ("rejected", {"gate": {"rules": [{"metric": "roc_auc", "min": 1.0}], "on_fail": "reject"}}),
     "broken": ("failed", {"task": {"target": "no-such-column"}}),

@@ -25,11 +25,11 @@ def a_table(path: Path, *, rows: int = 400, seed: int = 0) -> Path:
 
 
 def a_spec(dataset_id: str, model: str, **parts: Any) -> dict[str, Any]:
-    """A quick job over one data set."""
+    """A quick job over one data set, which does all its work itself."""
     return {
         "model": model, "task": {"target": "y", "type": "binary"},
         "data": {"sources": {"t": {"kind": "dataset", "dataset_id": dataset_id}}},
-        "tuning": {"strategy": "none"}, "training": {"max_iterations": 30}, **parts,
+        "tuning": {"strategy": "none"}, "training": {"max_iterations": 30}, "reproducibility": {"reuse": False}, **parts,
     }  # fmt: skip
 
 

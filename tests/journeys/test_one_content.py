@@ -15,7 +15,7 @@ from tests.driver import RunningStack, agreed
 from tests.journeys.soundness import a_spec, a_table, versions_of
 
 READER_PASSWORD = "reads-only"
-DETERMINISTIC = {"mode": "deterministic", "seed": 7}
+DETERMINISTIC = {"mode": "deterministic", "seed": 7, "reuse": False}
 
 
 @pytest.fixture(scope="module")

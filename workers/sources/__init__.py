@@ -1,8 +1,10 @@
 """Where rows come from: one reader for each kind of source in a spec."""
 
 from workers.sources import database, dataset, s3
-from workers.sources.base import Enrich, Open
+from workers.sources.base import Enrich, Open, Version
 
 SOURCES: dict[str, Open] = {"dataset": dataset.read, "s3": s3.read, "database": database.read}
 ENRICHERS: dict[str, Enrich] = {}
 """Sources that add columns to the rows of another source."""
+VERSIONS: dict[str, Version] = {"dataset": dataset.version}
+"""What tells, without reading rows, whether a source still has the same ones; the other sources may always differ."""

@@ -32,6 +32,7 @@ class SourceResult:
 
 
 Open = Callable[[Any, Context], SourceResult]
+Version = Callable[[Any, Context], str | None]
 Enrich = Callable[[Any, Context, pa.Table], SourceResult]
 
 

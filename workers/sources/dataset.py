@@ -20,3 +20,9 @@ def read(source: DatasetSource, ctx: Context) -> SourceResult:
     path = ctx.workspace.fetch(dataset.blob)
     table = read_file(path, dataset.format, scratch=ctx.workspace.scratch, threads=ctx.threads, name=dataset.filename)
     return SourceResult(table, dataset.blob.size_bytes, 1)
+
+
+def version(source: DatasetSource, ctx: Context) -> str | None:
+    """The digest of the uploaded bytes and the format that they are read as; None where there is no such data set."""
+    dataset = ctx.datasets.get(source.dataset_id)
+    return None if dataset is None else f"{dataset.blob.digest} {dataset.format}"

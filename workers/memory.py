@@ -1,0 +1,32 @@
+"""How much memory this process took at most, between two points in time."""
+
+from pathlib import Path
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def reset_peak() -> None:
+    """Begins to measure anew, where the system can (Linux)."""
+    try:
+        CLEAR.write_text("5")
+    except OSError:
+        return
+
+
+def peak_bytes() -> int | None:
+    """The most resident memory since `reset_peak`, in bytes; None where the system does not say."""
+    return _field("VmHWM")
+
+
+def present_bytes() -> int | None:
+    """The resident memory now, in bytes; None where the system does not say."""
+    return _field("VmRSS")
+
+
+def _field(name: str) -> int | None:
+    try:
+        lines = STATUS.read_text().splitlines()
+    except OSError:
+        return None
+    found = next((line for line in lines if line.startswith(f"{name}:")), None)
+    return int(found.split()[1]) * 1024 if found else None
