@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,79 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from workers import readings
+from workers.readings import FALSE_WORDS, TRUE_WORDS, Reading
+
 Floats = npt.NDArray[np.float64]
-TRUE_WORDS, FALSE_WORDS = frozenset({"true", "t", "yes"}), frozenset({"false", "f", "no"})
 LARGEST_WHOLE = 2.0**63
 LARGEST_NUMBER = 1e150
+
+
+def read(frame: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """`frame` with those of its columns read as their `Reading.document` says: numbers, 0 and 1, or times.
+
+    A column without a reading, and `frame` itself where there are none, stay as they are.
+    """
+    wanted = {name: document for name, document in columns.items() if name in frame.columns}
+    if not wanted:
+        return frame
+    found = {name: column(frame[name], readings.from_document(document)) for name, document in wanted.items()}
+    return frame.assign(**found)
+
+
+def read_table(table: pa.Table, columns: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+    """A canonical table with those of its columns read as their `Reading.document` says, as float64 or timestamp[us]."""
+    for name, document in columns.items():
+        if name in table.column_names:
+            series = table.select([name]).to_pandas(use_threads=False)[name]
+            found = column(series, readings.from_document(document))
+            place = table.column_names.index(name)
+            table = table.set_column(place, name, pa.chunked_array([pa.array(found, from_pandas=True)]))
+    return table
+
+
+def column(series: pd.Series, reading: Reading) -> pd.Series:
+    """The values as `reading` has it: float64, or datetime64[us] for times; missing where a value cannot be read."""
+    if reading.kind == "datetime":
+        found = _each(series, lambda words: readings.times(words, reading), times,
+                      lambda values: readings.counted(values, reading) if reading.dates else np.full(len(values), np.nan))  # fmt: skip
+        stamps = np.where(np.isnan(found), np.iinfo(np.int64).min, np.nan_to_num(found)).astype(np.int64)
+        return pd.Series(stamps.view("datetime64[us]"), index=series.index)
+    words = (lambda words: readings.truths(words, reading.missing)) if reading.kind == "boolean" else (
+        lambda words: readings.numbers(words, reading))  # fmt: skip
+    return pd.Series(_each(series, words, numbers, lambda values: values), index=series.index)
+
+
+def _each(
+    series: pd.Series,
+    of_words: Callable[[Sequence[str]], Floats],
+    of_others: Callable[[pd.Series], Floats],
+    of_numbers: Callable[[Floats], Floats],
+) -> Floats:
+    """(rows,) Words by the first rule, each distinct one once; numbers by the last; anything else by the second."""
+    if pd.api.types.is_numeric_dtype(series.dtype) and series.dtype != bool:
+        return of_numbers(numbers(series))
+    if pd.api.types.is_datetime64_any_dtype(series.dtype) or series.dtype == bool:
+        return of_others(series)
+    codes, distinct = pd.factorize(series, use_na_sentinel=True)
+    values = [value.item() if isinstance(value, np.generic) else value for value in distinct.tolist()]
+    out = np.full(len(values) + 1, np.nan)
+    kinds = np.array(
+        [0 if isinstance(value, str) else 2 if _is_number(value) else 1 for value in values], dtype=np.int8
+    )
+    rules: tuple[Callable[[list[Any]], Floats], ...] = (
+        of_words, lambda rest: of_others(pd.Series(rest, dtype=object)),
+        lambda rest: of_numbers(numbers(pd.Series(rest, dtype=object))),
+    )  # fmt: skip
+    for kind, rule in enumerate(rules):
+        places = np.flatnonzero(kinds == kind)
+        if len(places):
+            out[places] = rule([values[place] for place in places])
+    return out[codes]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def base_of(series: pd.Series) -> str:

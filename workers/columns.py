@@ -1,20 +1,53 @@
-"""Which columns are features, and what kind each one is."""
+"""Which columns are features, of what type each one is, and why: every decision with its evidence."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from app.errors import InvalidData, Violation, bounded
 from app.spec.job import JobSpec
+from workers import evidence
 from workers.context import Warned
+from workers.readings import Reading
+from workers.words import Found, listed
 
-FREE_TEXT_WORDS = 2.0
-FREE_TEXT_SHARE = 0.2
-FREE_TEXT_DISTINCT = 50
 ID_SHARE = 0.99
 ID_ROWS = 50
-PLAIN = {pa.bool_(): "boolean", pa.timestamp("us"): "datetime"}
+ID_NAMES = frozenset({"id", "uuid", "guid", "rowid", "index", "key", "no", "nr", "number"})
+LEAST_READABLE = 0.5
+SHOWN_ROWS = 5
+WHOLE, TEXT = pa.int64(), pa.large_string()
+PLAIN = {pa.bool_(): "boolean", pa.timestamp("us"): "datetime", WHOLE: "numeric", pa.float64(): "numeric"}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one column.
+
+    Attributes:
+        name: The column.
+        type: A type of the spec, or None where the column is left out of the features.
+        reason: One sentence with the evidence; no values of the data but spellings of nothing, yes and no.
+        given: Whether `data.features.types` said so.
+        concern: What a person should look at: constant, empty, id_like, duplicate_column, ambiguous_dates,
+            mixed_dates, mixed_values, missing_words, many_categories; None where there is nothing.
+        missing_words: Spellings of no value among the words; read as missing in numbers, truth and times, and a
+            category of their own among categories.
+        date_format: The strptime formats, several of them joined by ` or `.
+        reading: How the values are read, where they need it.
+    """
+
+    name: str
+    type: str | None
+    reason: str
+    given: bool
+    concern: str | None = None
+    missing_words: tuple[str, ...] = ()
+    date_format: str | None = None
+    reading: Reading | None = None
 
 
 def not_features(spec: JobSpec) -> set[str]:
@@ -24,59 +57,161 @@ def not_features(spec: JobSpec) -> set[str]:
     return {name for name in others if name is not None}
 
 
-def feature_types(table: pa.Table, spec: JobSpec) -> tuple[dict[str, str], list[Warned]]:
-    """The type of each feature in snapshot order, and a warning for each column that is left out.
+def decide(table: pa.Table, spec: JobSpec) -> list[Decision]:
+    """What becomes of each column of a canonical `table` that may be a feature, in order.
 
-    A column of one value, and text that differs in every row without being sentences, are left out unless
-    `data.features.types` names them.
+    Raises:
+        InvalidData: `type_mismatch`, where fewer than half of a column's values can be what
+            `data.features.types` says; one violation for each such column.
     """
-    types: dict[str, str] = {}
-    warned = []
     others = not_features(spec)
+    decisions, faults = [], []
+    firsts: dict[Any, list[str]] = {}
     for name in table.column_names:
         if name in others:
             continue
         column = table.column(name)
         given = spec.data.features.types.get(name)
-        kind, reason = (given, None) if given else inferred(column)
-        if reason is not None:
-            warned.append(_warned(name, reason, left_out=kind is None))
-        if kind is not None:
-            types[name] = kind
-    return types, warned
+        twin = None if given else _twin(table, name, firsts)
+        if given:
+            decision, fault = _given(name, column, given)
+            faults += [fault] if fault else []
+        elif twin is not None:
+            decision = Decision(name, None, f"Holds the same value as {bounded(twin)!r} in every row.",
+                                given=False, concern="duplicate_column")  # fmt: skip
+        else:
+            decision = _inferred(name, column)
+        decisions.append(decision)
+    if faults:
+        raise InvalidData(faults[0].message, code="type_mismatch", hint=faults[0].hint, violations=faults[:100])
+    return decisions
 
 
-def _warned(name: str, reason: str, *, left_out: bool) -> Warned:
-    message = {"constant": "has one value only", "empty": "has no values",
-               "id_like": "differs in nearly every row, as an identifier does"}[reason]  # fmt: skip
-    ending = " and is left out of the features." if left_out else "."
-    return Warned(f"{reason}_column", f"Column {name!r} {message}{ending}", column=name,
-                  hint="Name it in data.features.types to keep it, or in data.features.exclude or task.id_columns.")  # fmt: skip
+def as_types(decisions: Iterable[Decision]) -> dict[str, str]:
+    """The type of each feature, in order."""
+    return {each.name: each.type for each in decisions if each.type is not None}
 
 
-def inferred(column: pa.ChunkedArray) -> tuple[str | None, str | None]:
-    """(type, concern): the type that a canonical column's values suggest, None where it is to be left out."""
+def readings_of(decisions: Iterable[Decision]) -> dict[str, dict[str, Any]]:
+    """By feature that needs one, how its values are read, as JSON for `coerce.read` and `coerce.read_table`."""
+    return {each.name: each.reading.document() for each in decisions if each.reading is not None and each.type}
+
+
+def warnings_of(decisions: Iterable[Decision]) -> list[Warned]:
+    """A warning for each decision with a concern."""
+    return [
+        Warned(each.concern if each.concern.endswith("_column") else f"{each.concern}_column", f"Column {bounded(each.name)!r}: {each.reason}", column=each.name, hint=_hint(each))
+        for each in decisions if each.concern is not None
+    ]  # fmt: skip
+
+
+def _hint(decision: Decision) -> str:
+    if decision.type is None:
+        return "Name it in data.features.types to keep it, or in data.features.exclude or task.id_columns."
+    return "Name its type in data.features.types, or derive a cleaner column with data.features.columns."
+
+
+def feature_types(table: pa.Table, spec: JobSpec) -> tuple[dict[str, str], list[Warned]]:
+    """The type of each feature in snapshot order, and a warning for each concern; see `decide`."""
+    decisions = decide(table, spec)
+    return as_types(decisions), warnings_of(decisions)
+
+
+def _twin(table: pa.Table, name: str, firsts: dict[Any, list[str]]) -> str | None:
+    """An earlier column with the same values in every row, or None; `firsts` remembers those seen, by a cheap key."""
+    column = table.column(name)
+    key = (column.type, column.null_count, *column.slice(0, 32).to_pylist(), *column.slice(len(column) - 8).to_pylist())
+    alike = firsts.setdefault(key, [])
+    for earlier in alike:
+        if column.null_count < len(column) and column.equals(table.column(earlier)):
+            return earlier
+    alike.append(name)
+    return None
+
+
+def _inferred(name: str, column: pa.ChunkedArray) -> Decision:
+    """What the values of a canonical column suggest."""
     rows = len(column) - column.null_count
     if rows == 0:
-        return None, "empty"
+        return Decision(name, None, "Has no values.", given=False, concern="empty")
     distinct = pc.count_distinct(column, mode="only_valid").as_py()
     if distinct == 1 and column.null_count == 0:
-        return None, "constant"
-    if column.type in PLAIN:
-        return PLAIN[column.type], None
-    unique = rows >= ID_ROWS and distinct >= ID_SHARE * rows
-    if column.type in (pa.int64(), pa.float64()):
-        return "numeric", "id_like" if unique and column.type == pa.int64() and _is_counter(column, rows) else None
-    words = pc.mean(pc.add(pc.count_substring(column, " "), 1)).as_py()
-    if words >= FREE_TEXT_WORDS and distinct >= max(FREE_TEXT_DISTINCT, FREE_TEXT_SHARE * rows):
-        return "text", None
-    return (None, "id_like") if unique else ("categorical", None)
+        return Decision(name, None, f"Has one value only, in all {rows:,} rows.", given=False, concern="constant")
+    if column.type == TEXT:
+        found = evidence.of_text(column, rows, distinct)
+        return _made(name, found)
+    if column.type == WHOLE:
+        return _whole(name, column, rows, distinct)
+    kind = PLAIN[column.type]
+    what = {"boolean": "true or false", "datetime": "times", "numeric": "numbers with fractions"}[kind]
+    return Decision(name, kind, f"All {rows:,} values are {what}.", given=False)
 
 
-def _is_counter(column: pa.ChunkedArray, rows: int) -> bool:
-    """Whether whole numbers fill their range almost without gaps, as row numbers do."""
+def _made(name: str, found: Found, *, given: bool = False) -> Decision:
+    formats = " or ".join(found.reading.dates) if found.reading and found.reading.dates else None
+    return Decision(name, found.type, found.reason, given, found.concern, found.missing, formats, found.reading)
+
+
+def _whole(name: str, column: pa.ChunkedArray, rows: int, distinct: int) -> Decision:
+    """Whole numbers: dates like 20240131, identifiers, or numbers."""
     ends = pc.min_max(column).as_py()
-    return bool(ends["max"] - ends["min"] < 1.1 * rows)
+    low, high = ends["min"], ends["max"]
+    if rows >= ID_ROWS and distinct >= ID_SHARE * rows:
+        if distinct == rows and high - low < 1.1 * rows:
+            reason = f"{rows:,} different whole numbers fill the range of {high - low + 1:,} as row numbers do."
+            return Decision(name, None, reason, given=False, concern="id_like")
+        if _named_id(name):
+            reason = f"{distinct:,} of {rows:,} whole numbers differ, and the name is one of an identifier."
+            return Decision(name, None, reason, given=False, concern="id_like")
+    if low >= 19_000_101 and high <= 21_001_231 and distinct >= 5:
+        found = evidence.of_days(column, rows)
+        if found is not None:
+            return _made(name, found)
+    return Decision(
+        name, "numeric", f"All {rows:,} values are whole numbers, {distinct:,} different ones.", given=False
+    )
+
+
+def _named_id(name: str) -> bool:
+    """Whether a name is `id` or ends so: `customer_id`, `customerId`, `Customer ID`."""
+    spaced = "".join(f" {sign}" if sign.isupper() and before.islower() else sign
+                     for before, sign in zip(" " + name, name, strict=False))  # fmt: skip
+    words = spaced.replace("_", " ").replace("-", " ").replace(".", " ").lower().split()
+    return bool(words) and words[-1] in ID_NAMES
+
+
+def _given(name: str, column: pa.ChunkedArray, given: str) -> tuple[Decision, Violation | None]:
+    """The decision that the spec asks for, and a fault where fewer than half of the values allow it."""
+    rows = len(column) - column.null_count
+    said = f"Is {given} by data.features.types"
+    if given in {"categorical", "text"} or rows == 0:
+        return Decision(name, given, f"{said}.", given=True), None
+    found = evidence.as_kind(column, given)
+    bad = rows - found.readable - found.nothing
+    words = f"; {listed(found.missing)} count as missing" if found.missing else ""
+    if bad == 0:
+        return _made(name, Found(given, f"{said}; all {found.readable:,} values can be read so{words}.", None,
+                                 found.missing, found.reading), given=True), None  # fmt: skip
+    share = found.readable / max(1, rows - found.nothing)
+    places = ", ".join(str(place) for place in found.examples[:SHOWN_ROWS])
+    reason = (f"{said}, but {bad:,} of {rows - found.nothing:,} values ({1 - share:.1%}) cannot be read so "
+              f"and count as missing (rows {places}){words}.")  # fmt: skip
+    decision = _made(name, Found(given, reason, "mixed_values", found.missing, found.reading), given=True)
+    return decision, None if share >= LEAST_READABLE else _mismatch(
+        name, given, share, rows - found.nothing, found.examples
+    )
+
+
+def _mismatch(name: str, given: str, share: float, values: int, examples: Sequence[int]) -> Violation:
+    pointer = "/data/features/types/" + name.replace("~", "~0").replace("/", "~1")
+    places = ", ".join(str(place) for place in examples[:SHOWN_ROWS])
+    return Violation(
+        pointer=pointer, code="type_mismatch",
+        message=f"Column {bounded(name)!r} is to be {given}, but only {share:.1%} of {values:,} values can be read so "
+                f"(not those of rows {places}).",
+        hint="Leave the type out, name another, or derive the column with data.features.columns.",
+        facts={"column": name, "check": "type", "share": round(share, 6), "rows": list(examples[:SHOWN_ROWS])},
+    )  # fmt: skip
 
 
 def as_pairs(types: Mapping[str, str]) -> list[list[str]]:
