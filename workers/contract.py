@@ -1,133 +1,176 @@
 """The contract of `validation.columns`, compiled to pandera; every breach is counted and located."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pandera.pandas as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.errors import InvalidData, Violation, bounded
+from app.errors import bounded
 from app.spec.base import Scalar
 from app.spec.data import ColumnContract
+from workers.findings import Finding, examples, listed, pointer_to
+from workers.repeats import value_hashes
 
-SHOWN_ROWS = 5
-MAX_VIOLATIONS = 200
+Mask = npt.NDArray[np.bool_]
+Test = Callable[[pa.ChunkedArray, ColumnContract], pa.ChunkedArray]
+"""(column, contract) to: does each value keep the rule? Null counts as yes."""
+
+PART = "/validation/columns"
+MEND = "Mend the data, or change validation.columns."
 FITTING: dict[str, tuple[pa.DataType, ...]] = {
     "float": (pa.int64(), pa.float64()), "int": (pa.int64(),), "boolean": (pa.bool_(),),
     "datetime": (pa.timestamp("us"),), "string": (pa.large_string(), pa.int64()),
 }  # fmt: skip
 """Digits only are read as whole numbers, so they are good strings too."""
+HELD = {pa.int64(): "int", pa.float64(): "float", pa.bool_(): "boolean", pa.timestamp("us"): "datetime",
+        pa.large_string(): "string"}  # fmt: skip
 
 
-def check(table: pa.Table, columns: dict[str, ColumnContract]) -> None:
-    """Every breach of `columns` by `table`, at once.
+@dataclass
+class Column:
+    """One column under its contract, and what broke each rule so far: (rows,) True where it is broken."""
 
-    Raises:
-        InvalidData: `contract_broken`, with column, check, count and example row numbers (from 0) in each violation;
-            `bad_pattern` where a pattern is no RE2 expression.
+    name: str
+    data: pa.ChunkedArray
+    contract: ColumnContract
+    broken: dict[str, Mask]
+
+
+def check(table: pa.Table, columns: Mapping[str, ColumnContract]) -> list[Finding]:
+    """Every breach of `columns` by the canonical `table`, each with column, check, count, share and example rows.
+
+    A column that is not there, one of another type and a pattern that is no RE2 expression are findings too.
     """
-    faults = []
-    for name, contract in columns.items():
-        column = table.column(name)
-        wrong = _wrong_type(name, column, contract)
-        faults.extend([wrong] if wrong else _breaches(name, column, contract))
-    if faults:
-        raise InvalidData(f"{len(faults)} rule{'s' if len(faults) != 1 else ''} of the contract are broken; first: "
-                          f"{faults[0].message}", code="contract_broken", hint="Mend the data, or change validation.columns.",
-                          violations=faults[:MAX_VIOLATIONS])  # fmt: skip
-
-
-def _wrong_type(name: str, column: pa.ChunkedArray, contract: ColumnContract) -> Violation | None:
-    """The violation of a column whose type is another; a column of nulls is of every type."""
-    if contract.type is None or column.type in FITTING[contract.type] or column.null_count == len(column):
-        return None
-    return _violation(name, "type", f"is {bounded(column.type)} where the contract says {contract.type}")
-
-
-def _breaches(name: str, column: pa.ChunkedArray, contract: ColumnContract) -> list[Violation]:
-    """What pandera finds in one column."""
-    checks = [pandera.Check(test, name=label, element_wise=False, ignore_na=False)
-              for label, test in _tests(name, column, contract)]  # fmt: skip
-    schema = pandera.SeriesSchema(
-        checks=checks, nullable=contract.nullable, unique=contract.unique, name=None,
-        report_duplicates="exclude_first",
-    )  # fmt: skip
-    try:
-        schema.validate(_series(column), lazy=True)
-    except pandera.errors.SchemaErrors as error:
-        cases = error.failure_cases
-        return [_counted(name, str(label), found) for label, found in cases.groupby("check", sort=False)]
-    return []
-
-
-def _series(column: pa.ChunkedArray) -> pd.Series:
-    """Row number to value; only nulls and repetition are judged on it, so classes of values are enough."""
-    codes = column.combine_chunks().dictionary_encode().indices if len(column) else pa.array([], pa.int32())
-    return pd.Series(codes.to_pandas())
-
-
-def _tests(
-    name: str, column: pa.ChunkedArray, contract: ColumnContract
-) -> list[tuple[str, Callable[[pd.Series], pd.Series]]]:
-    """(rule, test) pairs; each test answers for all rows with one vectorised pass, and nulls pass."""
-    kept: list[tuple[str, pa.ChunkedArray]] = []
-    if contract.min is not None or contract.max is not None:
-        kept.extend(_bounds(column, contract))
-    if contract.allowed is not None:
-        kept.append(("allowed", pc.is_in(column.cast(pa.large_string()), value_set=_allowed(contract.allowed))))
-    if contract.pattern is not None:
-        kept.append(("pattern", _matches(name, column, contract.pattern)))
-    return [(label, _answer(passed)) for label, passed in kept]
-
-
-def _answer(passed: pa.ChunkedArray) -> Callable[[pd.Series], pd.Series]:
-    values = pc.fill_null(passed, True).to_numpy()
-    return lambda series: pd.Series(values, index=series.index) | series.isna()
-
-
-def _bounds(column: pa.ChunkedArray, contract: ColumnContract) -> list[tuple[str, pa.ChunkedArray]]:
-    if column.type not in (pa.int64(), pa.float64()):
-        nothing = pa.chunked_array([pa.array(np.zeros(len(column), dtype=bool))])
-        return [("min_max_of_no_number", nothing)]
     found = []
-    if contract.min is not None:
-        found.append(("min", pc.greater_equal(column, contract.min)))
-    if contract.max is not None:
-        found.append(("max", pc.less_equal(column, contract.max)))
+    for name, contract in columns.items():
+        if name not in table.column_names:
+            found.append(_said(name, "exists", "is not in the data", code="unknown_column"))
+            continue
+        found.extend(_column(Column(name, table.column(name), contract, {})))
     return found
 
 
-def _allowed(values: list[Scalar]) -> pa.Array:
-    """The allowed values as canonical columns spell them."""
-    texts = []
-    for value in values:
-        if isinstance(value, bool):
-            texts.append("true" if value else "false")
-        else:
-            texts.append(str(int(value)) if isinstance(value, float) and value.is_integer() else str(value))
-    return pa.array(texts, pa.large_string())
-
-
-def _matches(name: str, column: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
-    """Where the text of a value holds `pattern`; RE2 takes linear time whatever the pattern."""
+def _column(column: Column) -> list[Finding]:
+    wrong = _wrong_type(column)
+    if wrong:
+        return [wrong]
+    schema, faults = _compiled(column)
     try:
-        return pc.match_substring_regex(column.cast(pa.large_string()), pattern)
+        schema.validate(pd.Series([0]), lazy=True)
+    except pandera.errors.SchemaErrors:
+        faults.extend(_located(column, rule, failing) for rule, failing in column.broken.items())
+    return faults
+
+
+def _compiled(column: Column) -> tuple[pandera.SeriesSchema, list[Finding]]:
+    """(schema, faults in the contract itself): each rule answers once for the whole column, and keeps its rows."""
+    faults: list[Finding] = []
+    asked = {"nullable": not column.contract.nullable, "unique": column.contract.unique}
+    rules = {rule: test for rule, test in RULES.items()
+             if asked.get(rule, getattr(column.contract, rule) is not None)}  # fmt: skip
+    if {"min", "max"} & rules.keys() and column.data.type not in (pa.int64(), pa.float64()):
+        faults.append(_said(column.name, "min_max_of_no_number", "holds no numbers, so min and max mean nothing"))
+        rules = {rule: test for rule, test in rules.items() if rule not in {"min", "max"}}
+    if "pattern" in rules and (refused := _bad_pattern(column)):
+        faults.append(refused)
+        del rules["pattern"]
+    checks = [pandera.Check(_answer(column, rule, test), name=rule) for rule, test in rules.items()]
+    return pandera.SeriesSchema(checks=checks), faults
+
+
+def _answer(column: Column, rule: str, test: Test) -> Callable[[pd.Series], bool]:
+    """The rule as pandera calls it: whether the whole column keeps it."""
+
+    def kept(_rows: pd.Series) -> bool:
+        passed = test(column.data, column.contract)
+        if pc.all(passed, skip_nulls=True, min_count=0).as_py():
+            return True
+        column.broken[rule] = ~np.asarray(pc.fill_null(passed, True).to_numpy(), dtype=bool)
+        return False
+
+    return kept
+
+
+def _allowed(column: pa.ChunkedArray, contract: ColumnContract) -> pa.ChunkedArray:
+    values = pa.array([_spelled(value) for value in contract.allowed or []], pa.large_string())
+    if column.type == pa.large_string():
+        column = column.dictionary_encode()
+        parts = [pa.DictionaryArray.from_arrays(part.indices, pc.is_in(part.dictionary, value_set=values))
+                 for part in column.chunks]  # fmt: skip
+        return pa.chunked_array([pc.take(part.dictionary, part.indices) for part in parts], pa.bool_())
+    known = pc.is_in(column.cast(pa.large_string()), value_set=values)
+    return pc.if_else(pc.is_valid(column), known, None)
+
+
+def _spelled(value: Scalar) -> str:
+    """An allowed value as canonical columns spell it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _matches(column: pa.ChunkedArray, contract: ColumnContract) -> pa.ChunkedArray:
+    """Where the text of a value holds the pattern; RE2 takes linear time whatever the pattern."""
+    return pc.match_substring_regex(column.cast(pa.large_string()), contract.pattern)
+
+
+def _unique(column: pa.ChunkedArray, _contract: ColumnContract) -> pa.ChunkedArray:
+    """False from the second row of a value on; nulls repeat nothing."""
+    repeated = pd.Series(value_hashes(column)).duplicated().to_numpy()
+    if column.null_count:
+        repeated &= column.is_valid().to_numpy()
+    return pa.chunked_array([~repeated])
+
+
+RULES: dict[str, Test] = {
+    "nullable": lambda column, _contract: pc.is_valid(column),
+    "unique": _unique,
+    "min": lambda column, contract: pc.greater_equal(column, contract.min),
+    "max": lambda column, contract: pc.less_equal(column, contract.max),
+    "allowed": _allowed,
+    "pattern": _matches,
+}
+
+
+def _bad_pattern(column: Column) -> Finding | None:
+    try:
+        pc.match_substring_regex(pa.array([""], pa.large_string()), column.contract.pattern)
     except pa.ArrowInvalid as error:
-        raise InvalidData(f"The pattern for column {bounded(name)!r} is not usable: {bounded(error)}.", code="bad_pattern",
-                          hint="Patterns are RE2: no look-around, no back-references.",
-                          violations=[_violation(name, "pattern", "has a pattern that is not RE2")]) from None  # fmt: skip
+        return _said(column.name, "pattern", f"has a pattern that is not usable: {bounded(error)}", code="bad_pattern",
+                     hint="Patterns are RE2: no look-around, no back-references.")  # fmt: skip
+    return None
 
 
-def _counted(name: str, label: str, cases: pd.DataFrame) -> Violation:
-    """One violation for all rows that break one rule."""
-    rule = {"not_nullable": "nullable", "field_uniqueness": "unique"}.get(label, label)
-    rows = sorted(int(row) for row in cases["index"].dropna().unique())
-    shown = ", ".join(str(row) for row in rows[:SHOWN_ROWS]) + (" …" if len(rows) > SHOWN_ROWS else "")
-    return _violation(name, rule, f"breaks {rule!r} in {len(rows):,} rows (row {shown})")
+def _wrong_type(column: Column) -> Finding | None:
+    """The finding of a column whose type is another; a column of nulls is of every type."""
+    values, wanted = column.data, column.contract.type
+    if wanted is None or values.type in FITTING[wanted] or values.null_count == len(values):
+        return None
+    return _said(column.name, "type", f"holds values of type {HELD.get(values.type, 'unknown')}, the contract says {wanted}",
+                  hint=_type_hint(values, wanted))  # fmt: skip
 
 
-def _violation(name: str, rule: str, what: str) -> Violation:
-    step = name.replace("~", "~0").replace("/", "~1")
-    return Violation(pointer=f"/validation/columns/{step}", code=rule, message=f"Column {bounded(name)!r} {what}.")
+def _type_hint(values: pa.ChunkedArray, wanted: str) -> str:
+    """Where numbers or times stand among words, how many values stand in the way is what helps."""
+    if values.type == pa.large_string() and wanted != "string":
+        return "Some of its values are words; mend them, or list the words that mean missing where the data is made."
+    return MEND
+
+
+def _located(column: Column, rule: str, failing: Mask) -> Finding:
+    """One finding for all rows that break one rule."""
+    count, rows = int(failing.sum()), examples(failing)
+    found = _said(
+        column.name, rule, f"breaks {rule!r} in {count:,} row{'s' if count != 1 else ''} ({listed(rows, count)})"
+    )
+    return replace(found, count=count, share=round(count / len(failing), 6), rows=rows)
+
+
+def _said(name: str, rule: str, what: str, *, code: str = "contract_broken", hint: str = MEND) -> Finding:
+    return Finding("fail", code, f"Column {bounded(name)!r} {what}.", column=name, check=rule, hint=hint,
+                   pointer=pointer_to(PART, name))  # fmt: skip

@@ -1,7 +1,8 @@
-"""Validate: stop bad data before it corrupts a run, and settle the task, the rows and the features."""
+"""Validate: find all that is wrong with the data in one pass, and settle the task, the rows and the features."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,40 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.errors import InvalidData, Violation, bounded
-from workers import columns, contract, drift, leakage, profile, snapshot, targets
+from app.errors import InvalidData, bounded
+from workers import audit, columns, contract, drift, findings, leakage, profile, snapshot, targets
 from workers.context import Context, Done, Warned
+from workers.findings import Finding
 from workers.reference import reference_profile
-from workers.repeats import repeats
 from workers.targets import Target
 
 Rows = npt.NDArray[np.int64]
-SHOWN_COLUMNS = 20
+STEPS = 6
+
+
+@dataclass
+class Survey:
+    """What a look at the ingested table found, whether or not it can be trained on.
+
+    Attributes:
+        findings: Of every check, the worst first.
+        target: The task that the target makes, or None where it makes none.
+        kept: (rows,) Ascending positions in the snapshot that would be trained on.
+        types: The type of each feature, in snapshot order.
+        profile: What the columns look like.
+        report: The whole of it as JSON: the artifact `validation`.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    target: Target | None = None
+    kept: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    types: dict[str, str] = field(default_factory=dict)
+    profile: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+
+    def drifted(self) -> int:
+        """How many columns drifted."""
+        return sum(bool(one["drifted"]) for one in self.report.get("drift", ()))
 
 
 def run(ctx: Context) -> Done:
@@ -27,138 +53,152 @@ def run(ctx: Context) -> Done:
     order, `rows`, `dropped`.
 
     Raises:
-        InvalidData: the contract, the target, the nulls, the duplicates, a leak or the drift forbid training.
+        InvalidData: any finding is a failure; all of them are its violations, and the artifact `validation` is there.
     """
-    spec = ctx.spec
+    seen = survey(ctx)
+    _put_json(ctx, "profile", seen.profile)
+    _put_json(ctx, "validation", seen.report)
+    failing = findings.failures(seen.findings)
+    target = seen.target
+    if failing or target is None:
+        raise findings.refusal(failing)
+    _put_rows(ctx, seen.kept)
+    counted = {"rows": len(seen.kept), "dropped": seen.report["dropped"]}
+    output = {"task_type": target.task_type, "classes": list(target.classes), "features": columns.as_pairs(seen.types),
+              **counted}  # fmt: skip
+    summary = {**counted, "features": len(seen.types), "task_type": target.task_type, "classes": len(target.classes),
+               "drifted": seen.drifted(), "findings": _tally(seen.findings)}  # fmt: skip
+    warned = tuple(finding.warned() for finding in seen.findings if finding.severity == "warn")
+    return Done(summary=summary, output=output, warnings=warned)
+
+
+def survey(ctx: Context) -> Survey:
+    """Every check of the ingested table, whatever the ones before it found; refuses nothing.
+
+    Columns that the spec names and the table lacks are findings; without a target only the columns are looked at.
+    """
+    spec, seen = ctx.spec, Survey()
     table = snapshot.read(ctx.workspace.get("snapshot"))
-    contract.check(table, spec.validation.columns)
-    ctx.progress(1, 6)
-    kept, warned = _kept_rows(table, ctx)
-    rows = snapshot.rows(table, kept)
-    target = targets.resolve(rows.column(spec.task.target), spec.task)
-    types, concerns = columns.feature_types(rows, spec)
-    _require_features(types)
-    nulls = _audit_nulls(rows, types, spec.validation.max_null_fraction)
-    ctx.progress(3, 6)
-    scores, leaks = _leaks(rows, types, target, ctx)
-    described = profile.profile(rows, types)
-    ctx.progress(5, 6)
-    moved, drifted = _drift(rows, types, ctx)
-    report = {"rows": len(kept), "dropped": table.num_rows - len(kept), "task_type": target.task_type,
-              "classes": list(target.classes), "features": types, "null_shares": nulls, "single_feature_scores": scores,
-              "drift": drift.as_json(moved)}  # fmt: skip
-    _put_json(ctx, "profile", described)
-    _put_json(ctx, "validation", report)
-    _put_rows(ctx, kept)
-    output = {"task_type": target.task_type, "classes": list(target.classes), "features": columns.as_pairs(types),
-              "rows": len(kept), "dropped": table.num_rows - len(kept)}  # fmt: skip
-    summary = {"rows": len(kept), "dropped": table.num_rows - len(kept), "features": len(types),
-               "task_type": target.task_type, "classes": len(target.classes),
-               "drifted": sum(one.drifted for one in moved)}  # fmt: skip
-    return Done(summary=summary, output=output, warnings=(*warned, *concerns, *leaks, *drifted))
+    whole = table.num_rows
+    seen.findings += contract.check(table, spec.validation.columns)
+    ctx.progress(1, STEPS)
+    seen.kept = _kept(table, ctx, seen)
+    table = snapshot.rows(table, seen.kept)
+    ctx.progress(2, STEPS)
+    seen.target, facts = _target(table, ctx, seen)
+    seen.types, concerns = columns.feature_types(table, spec)
+    seen.findings += [_of_warning(concern) for concern in concerns]
+    if not seen.types:
+        seen.findings.append(Finding("fail", "no_features", "No column is left to learn from.", pointer="/data/features",
+                                     hint="Columns of one value and identifiers are left out; see data.features."))  # fmt: skip
+    shares, empty = audit.nulls(table, seen.types, spec.validation.max_null_fraction)
+    seen.findings += empty
+    ctx.progress(3, STEPS)
+    scores = _leaks(table, ctx, seen)
+    ctx.progress(4, STEPS)
+    seen.profile = profile.profile(table, seen.types)
+    ctx.progress(5, STEPS)
+    moved = _drift(table, ctx, seen)
+    seen.findings = findings.in_order(seen.findings)
+    seen.report = {
+        "version": 2, "rows": len(seen.kept), "dropped": whole - len(seen.kept), **facts, "features": seen.types,
+        "findings": [finding.document() for finding in seen.findings], "null_shares": shares,
+        "single_feature_scores": scores, "drift": drift.as_json(moved),
+    }  # fmt: skip
+    return seen
 
 
-def _kept_rows(table: pa.Table, ctx: Context) -> tuple[Rows, list[Warned]]:
-    """(positions, warnings): the rows with a target, without repetitions where those are to be dropped.
-
-    Raises:
-        InvalidData: `duplicate_rows`, `too_few_rows`.
-    """
-    spec, warned = ctx.spec, []
-    usable = targets.known(table.column(spec.task.target))
-    missing = int((~usable).sum())
-    if missing == table.num_rows:
-        raise InvalidData(f"The target {bounded(spec.task.target)!r} has no values.", code="target_missing")
-    if missing:
-        warned.append(
-            Warned("target_missing", f"{missing:,} rows without a target are left out.", column=spec.task.target)
-        )
-    action = spec.validation.duplicates.action
-    if action != "ignore":
-        repeated = repeats(table) & usable
-        count = int(repeated.sum())
-        if count and action == "fail":
-            first = ", ".join(str(row) for row in np.flatnonzero(repeated)[:5])
-            raise InvalidData(f"{count:,} rows repeat an earlier row (row {first} …).", code="duplicate_rows",
-                              hint="Set validation.duplicates.action to drop, warn or ignore.")  # fmt: skip
-        if count:
-            done = "are left out" if action == "drop" else "are kept"
-            warned.append(Warned("duplicate_rows", f"{count:,} rows repeat an earlier row; they {done}."))
-        usable = usable & ~repeated if action == "drop" else usable
+def _kept(table: pa.Table, ctx: Context, seen: Survey) -> Rows:
+    """The rows with a target, without repetitions where those are to be dropped."""
+    task, validation = ctx.spec.task, ctx.spec.validation
+    usable = np.ones(table.num_rows, dtype=bool)
+    if task.target in table.column_names:
+        usable, found = audit.labelled(table, task)
+        seen.findings += found
+    else:
+        seen.findings.append(Finding("fail", "unknown_column", f"There is no column {bounded(task.target)!r}.",
+                                     column=task.target, pointer="/task/target", hint="Name the target's column."))  # fmt: skip
+    again, found = audit.repeated(table, validation, task)
+    seen.findings += found
+    if validation.duplicates.action == "drop":
+        usable &= ~again
     kept = np.flatnonzero(usable).astype(np.int64)
-    if len(kept) < spec.validation.min_rows:
-        raise InvalidData(f"{len(kept):,} rows can be trained on; validation.min_rows asks for {spec.validation.min_rows:,}.",
-                          code="too_few_rows", hint="Bring more rows, or lower validation.min_rows.")  # fmt: skip
-    return kept, warned
+    if not findings.failures(seen.findings) or len(kept):
+        seen.findings += audit.enough(len(kept), validation)
+    return kept
 
 
-def _require_features(types: Mapping[str, str]) -> None:
-    if not types:
-        raise InvalidData("No column is left to learn from.", code="no_features",
-                          hint="Columns of one value and identifiers are left out; see data.features.")  # fmt: skip
+def _target(table: pa.Table, ctx: Context, seen: Survey) -> tuple[Target | None, dict[str, Any]]:
+    """(the task, what the report says of it); None where the target is missing or makes no task."""
+    task = ctx.spec.task
+    if task.target not in table.column_names or not table.num_rows:
+        return None, {"task_type": None, "classes": []}
+    column = table.column(task.target)
+    try:
+        target = targets.resolve(column, task)
+    except InvalidData as error:
+        seen.findings.append(Finding("fail", error.stable_code, error.detail, column=task.target, pointer="/task/target",
+                                     hint=error.hint))  # fmt: skip
+        return None, {"task_type": None, "classes": []}
+    counts: dict[str, int] = {}
+    if target.classes:
+        counts, found = audit.classes(column, target, ctx.spec.validation)
+    else:
+        found = audit.numbers(column, task)
+        found = [replace(one, rows=tuple(int(seen.kept[row]) for row in one.rows)) for one in found]
+    seen.findings += found
+    return target, {"task_type": target.task_type, "classes": list(target.classes), "class_counts": counts}
 
 
-def _audit_nulls(table: pa.Table, types: Mapping[str, str], limit: float) -> dict[str, float]:
-    """The share of nulls of each feature that has any.
-
-    Raises:
-        InvalidData: `too_many_nulls`.
-    """
-    shares = {name: table.column(name).null_count / table.num_rows for name in types}
-    faults = [Violation(pointer="/validation/max_null_fraction", code="too_many_nulls",
-                        message=f"Column {bounded(name)!r} is {share:.1%} null; the limit is {limit:.1%}.")
-              for name, share in shares.items() if share > limit]  # fmt: skip
-    if faults:
-        raise InvalidData(f"{len(faults)} columns hold too many nulls; first: {faults[0].message}", code="too_many_nulls",
-                          hint="Put them into data.features.exclude, or raise validation.max_null_fraction.",
-                          violations=faults[:100])  # fmt: skip
-    return {name: round(share, 6) for name, share in shares.items() if share}
-
-
-def _leaks(
-    table: pa.Table, types: Mapping[str, str], target: Target, ctx: Context
-) -> tuple[dict[str, float], list[Warned]]:
-    """(score by feature, warnings for those above the threshold).
-
-    Raises:
-        InvalidData: `leakage`.
-    """
+def _leaks(table: pa.Table, ctx: Context, seen: Survey) -> dict[str, float]:
+    """The score of each feature alone; those above the threshold are findings."""
     spec = ctx.spec.validation.leakage
-    if spec.action == "ignore":
-        return {}, []
-    y = targets.encode(table.column(ctx.spec.task.target), target)
-    found = leakage.scores(table, types, y, classes=len(target.classes), seed=ctx.seed)
-    metric = "AUC" if target.classes else "R²"
-    warned = [Warned("leakage", f"Column {bounded(name)!r} alone predicts the target with {metric} {score:.3f}.", column=name,
-                     hint="If it is not known at prediction time, put it into data.features.exclude.")
-              for name, score in found.items() if score > spec.threshold]  # fmt: skip
-    if warned and spec.action == "fail":
-        raise InvalidData(warned[0].message, code="leakage", hint=warned[0].hint, violations=[
-            Violation(pointer="/validation/leakage", code="leakage", message=leak.message) for leak in warned])  # fmt: skip
-    return {name: round(score, 4) for name, score in found.items()}, warned
+    if spec.action == "ignore" or seen.target is None or not seen.types:
+        return {}
+    y = targets.encode(table.column(ctx.spec.task.target), seen.target)
+    found = leakage.scores(table, seen.types, y, classes=len(seen.target.classes), seed=ctx.seed)
+    metric = "AUC" if seen.target.classes else "R²"
+    seen.findings += [
+        Finding("fail" if spec.action == "fail" else "warn", "leakage",
+                f"Column {bounded(name)!r} alone predicts the target with {metric} {score:.3f}.", column=name,
+                hint="If it is not known at prediction time, put it into data.features.exclude.",
+                pointer="/validation/leakage")
+        for name, score in found.items() if score > spec.threshold]  # fmt: skip
+    return {name: round(score, 4) for name, score in found.items()}
 
 
-def _drift(table: pa.Table, types: Mapping[str, str], ctx: Context) -> tuple[list[drift.Moved], list[Warned]]:
-    """(verdict by column, warnings for those that drifted).
-
-    Raises:
-        InvalidData: `drift`, where the action is `fail` and more than the allowed share of columns drifted.
-    """
+def _drift(table: pa.Table, ctx: Context, seen: Survey) -> list[drift.Moved]:
+    """The verdict by column; those that drifted are findings."""
     spec = ctx.spec.validation.drift
     past, concerns = reference_profile(ctx)
-    if past is None:
-        return [], concerns
-    moved = drift.compare(table.select([ctx.spec.task.target, *types]), past, spec)
+    seen.findings += [_of_warning(concern) for concern in concerns]
+    if past is None or not table.num_rows:
+        return []
+    compared = [name for name in (ctx.spec.task.target, *seen.types) if name in table.column_names]
+    moved = drift.compare(table.select(compared), past, spec)
     gone = [one for one in moved if one.drifted]
-    if moved and spec.action == "fail" and len(gone) > spec.max_drifted_share * len(moved):
-        raise InvalidData(f"{len(gone)} of {len(moved)} columns drifted from {spec.reference}.", code="drift",
-                          hint="Look at the data, or raise validation.drift.max_drifted_share.", violations=[
-            Violation(pointer="/validation/drift", code="drift", message=_said(one)) for one in gone[:100]])  # fmt: skip
-    return moved, concerns + [Warned("drift", _said(one), column=one.column) for one in gone[:SHOWN_COLUMNS]]
+    failing = spec.action == "fail" and len(gone) > spec.max_drifted_share * len(moved)
+    seen.findings += [Finding("fail" if failing else "warn", "drift", _said(one), column=one.column,
+                              pointer="/validation/drift") for one in gone]  # fmt: skip
+    return moved
 
 
 def _said(moved: drift.Moved) -> str:
     return f"Column {bounded(moved.column)!r} drifted: {moved.method} {moved.value:.3f} is above {moved.threshold:g}."
+
+
+def _of_warning(warned: Warned) -> Finding:
+    return Finding(
+        "warn", warned.code, warned.message, column=warned.column, hint=warned.hint, pointer="/data/features"
+    )
+
+
+def _tally(found: Iterable[Finding]) -> dict[str, int]:
+    """How many findings there are of each severity that occurs."""
+    counts: dict[str, int] = {}
+    for one in found:
+        counts[one.severity] = counts.get(one.severity, 0) + 1
+    return counts
 
 
 def _put_json(ctx: Context, name: str, document: Mapping[str, Any]) -> None:
