@@ -244,5 +244,9 @@ def _translated() -> Iterator[None]:
         if error.code in {"NoSuchKey", "NoSuchObject", "NoSuchBucket"}:
             raise NotFound("There is no such object.") from error
         raise StoreUnavailable(f"The object store answered {error.code}.") from error
-    except (ServerError, InvalidResponseError, MinioException, HTTPError, OSError) as error:
+    except InvalidResponseError as error:
+        if "code: 404" in str(error):  # some stores say it in a document that the client does not read
+            raise NotFound("There is no such object.") from error
+        raise StoreUnavailable from error
+    except (ServerError, MinioException, HTTPError, OSError) as error:
         raise StoreUnavailable from error
