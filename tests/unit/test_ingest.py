@@ -15,7 +15,7 @@ from app.errors import CallerError, DeadlineExceeded, InvalidData
 from tests.learning import FolderWorkspace, make_context
 from workers import snapshot
 from workers.canonical import canonical
-from workers.sources import base
+from workers.formats.limits import Limits
 from workers.stages import ingest
 
 SPEC = {"task": {"target": "y"}}
@@ -87,7 +87,7 @@ def test_a_byte_that_is_no_text_is_named_by_its_offset(tmp_path: Path):
 
 
 def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(tmp_path: Path):
-    bomb = gzip.compress(b"x,y\n" + b"0" * (base.LARGE_BYTES + 2**20), compresslevel=6)
+    bomb = gzip.compress(b"x,y\n" + b"0" * (Limits().large_bytes + 2**20), compresslevel=6)
     assert refused(tmp_path, bomb, "t.csv.gz").stable_code == "gzip_bomb"
 
 

@@ -1,34 +1,58 @@
 """What every source gives back, and the limits that every source keeps."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from app.errors import SourceRefused
 from workers.context import ConnectionRef, Context
+from workers.formats.limits import Limits
 
-MAX_EXPANDED_BYTES = 16 * 1024**3
+MAX_EXPANDED_BYTES = Limits().expanded_bytes
 """No input may grow beyond this when it is unpacked."""
-MAX_RATIO = 250
-"""Nor, once it is large, beyond this many times its stored size."""
-LARGE_BYTES = 256 * 1024**2
+SHOWN_PARTS = 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file that was read: its name (bounded), its size, and what tells it from another of that name."""
+
+    name: str
+    bytes: int
+    digest: str | None = None
+    etag: str | None = None
+    modified_at: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The part as JSON, without what is not known."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class SourceResult:
-    """A canonical table, and what reading it took."""
+    """A canonical table, and what reading it took.
+
+    Attributes:
+        bytes: As they came, before they were unpacked.
+        parts: The files, for people; the first few are shown.
+        version: What else tells this state of the source from another, by name.
+    """
 
     table: pa.Table
     bytes: int
     files: int
+    parts: tuple[Part, ...] = ()
+    version: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def facts(self) -> dict[str, int]:
-        """Rows, columns, bytes and files, for the stage's summary."""
-        return {"rows": self.table.num_rows, "columns": self.table.num_columns, "bytes": self.bytes,
-                "files": self.files}  # fmt: skip
+    def facts(self) -> dict[str, Any]:
+        """Rows, columns, bytes and files, and which they were, for the stage's summary."""
+        counts = {"rows": self.table.num_rows, "columns": self.table.num_columns, "bytes": self.bytes,
+                  "files": self.files}  # fmt: skip
+        shown = {"parts": [part.document() for part in self.parts[:SHOWN_PARTS]]} if self.parts else {}
+        return {**counts, **shown, **({"version": dict(self.version)} if self.version else {})}
 
 
 Open = Callable[[Any, Context], SourceResult]

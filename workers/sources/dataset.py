@@ -1,9 +1,9 @@
 """Data sets that were uploaded."""
 
-from app.errors import InvalidData
+from app.errors import InvalidData, bounded
 from app.spec.data import DatasetSource
 from workers.context import Context
-from workers.sources.base import SourceResult
+from workers.sources.base import Part, SourceResult
 from workers.sources.files import read_file
 
 
@@ -18,8 +18,9 @@ def read(source: DatasetSource, ctx: Context) -> SourceResult:
         raise InvalidData(f"There is no data set {source.dataset_id} in this project.", code="unknown_dataset",
                           hint="Upload it with POST /v1/datasets.")  # fmt: skip
     path = ctx.workspace.fetch(dataset.blob)
-    table = read_file(path, dataset.format, scratch=ctx.workspace.scratch, threads=ctx.threads, name=dataset.filename)
-    return SourceResult(table, dataset.blob.size_bytes, 1)
+    table = read_file(path, dataset.format, ctx, name=dataset.filename, columns=source.columns)
+    part = Part(bounded(dataset.filename), dataset.blob.size_bytes, digest=dataset.blob.digest)
+    return SourceResult(table, dataset.blob.size_bytes, 1, parts=(part,))
 
 
 def version(source: DatasetSource, ctx: Context) -> str | None:

@@ -1,157 +1,162 @@
-"""Files as tables: the format by name or content, one reader per format, hostile files refused with a reason."""
+"""Files of callers as tables: parsed in a confined process of their own, mapped into this one's memory."""
 
-import gzip
-import zlib
-from collections.abc import Callable
+import json
+import math
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow import ipc
 
-from app.errors import InvalidData, bounded
-from workers.canonical import canonical
-from workers.sources.base import LARGE_BYTES, MAX_EXPANDED_BYTES, MAX_RATIO
-from workers.sources.delimited import read_csv
-from workers.sources.records import read_json
+from app.errors import DeadlineExceeded, InvalidData, MachineError, TrainhouseError, Violation
+from workers import fresh
+from workers.context import Context
+from workers.formats.limits import Limits
+from workers.parsing import ANSWER, out_of_memory
+from workers.snapshot import TYPE_NAMES
 
-CHUNK = 1 << 20
-MAGIC = [
-    (b"PAR1", "parquet"), (b"ARROW1", "arrow"), (b"\x1f\x8b", "gzip"), (b"PK\x03\x04", "zip or Excel"),
-    (b"\xff\xff\xff\xff", "arrow"), (b"\x93NUMPY", "NumPy"), (b"\x80\x04\x95", "pickle"), (b"%PDF", "PDF"),
-    (b"\x89PNG", "PNG"), (b"SQLite format 3", "SQLite"), (b"BZh", "bzip2"), (b"\x28\xb5\x2f\xfd", "Zstandard"),
-    (b"ORC", "ORC"), (b"Obj\x01", "Avro"),
-]  # fmt: skip
+GIB = 1024**3
+LEAST_MEMORY_BYTES = 2 * GIB
+MEMORY_PER_BYTE = 24
+"""A row of a packed file may take so many times its bytes in memory before the file counts as hostile."""
+LEAST_CPU_SECONDS = 120
+CPU_BYTES_PER_SECOND = 500_000
+MAX_ANSWER_BYTES = 4 * 1024**2
+OUT_OF_TIME = {signal.SIGXCPU}
 
 
-def read_file(path: Path, declared: str, *, scratch: Path, threads: int = 1, name: str = "") -> pa.Table:
+@dataclass(frozen=True)
+class Asked:
+    """A local file of a caller, what it is said to be, its own name, and the columns wanted (None: all)."""
+
+    path: Path
+    format: str = "auto"
+    name: str = ""
+    columns: Sequence[str] | None = None
+
+
+def read_file(
+    path: Path, declared: str, ctx: Context, *, name: str = "", columns: Sequence[str] | None = None
+) -> pa.Table:
     """The file at `path` as a canonical table; `declared` `auto` goes by `name` and then by content.
 
     Raises:
-        InvalidData: `empty_file`, `no_rows`, `not_a_<format>`, `ragged_csv`, `not_utf8`, `duplicate_columns`,
-            `gzip_bomb`, `too_many_columns`, `unsupported_type` and what the readers say of single rows.
+        InvalidData: what `workers.formats.files.read_file` says of the file; `parser_crashed`, `too_large` or
+            `out_of_memory` where reading it broke its process or the process's limits.
+        DeadlineExceeded, and what `ctx.progress` raises.
     """
-    if path.stat().st_size == 0:
-        raise InvalidData(
-            f"The file {_shown(name)} is empty.", code="empty_file", hint="Upload a file with a header and rows."
-        )
-    seen = sniff(path)
-    wanted = declared if declared != "auto" else by_name(name) or {"gzip": "csv.gz"}.get(seen, seen)
-    expected = {"csv.gz": "gzip", "parquet": "parquet", "arrow": "arrow"}.get(wanted)
-    if (
-        wanted not in READERS
-        or (seen != expected if expected else seen not in {"text", "json", "html"})
-        or seen == "html"
-    ):
-        raise not_a(wanted if wanted in READERS else "table", seen, name)
-    table = canonical(READERS[wanted](path, scratch, threads))
-    if table.num_rows == 0:
-        raise InvalidData(f"The file {_shown(name)} holds no rows.", code="no_rows", hint="A header alone is no data.")
-    return table
+    return read_files([Asked(path, declared, name, columns)], ctx)[0]
 
 
-def not_a(wanted: str, seen: str, name: str) -> InvalidData:
-    """The refusal of a file that is not what its name says."""
-    looks = {"text": "plain text", "json": "JSON", "html": "a web page"}.get(seen, seen)
-    return InvalidData(f"The file {_shown(name)} is not {wanted}; it looks like {looks}.",
-                       code=f"not_a_{wanted.replace('.', '_')}", hint="Name the format that the file has.")  # fmt: skip
+def read_files(files: Sequence[Asked], ctx: Context) -> list[pa.Table]:
+    """Each of `files` as a canonical table, all read by one process; raises as `read_file`."""
+    request = {"files": [{"path": str(file.path.resolve()), "declared": file.format, "name": file.name,
+                          "columns": None if file.columns is None else list(file.columns)} for file in files],
+               "threads": ctx.threads}  # fmt: skip
+    folder = Path(tempfile.mkdtemp(prefix="parse-", dir=ctx.workspace.scratch))
+    try:
+        _run("parse", request, ctx, folder=folder, size=sum(file.path.stat().st_size for file in files))
+        return [_mapped(folder / f"{number}.arrow") for number in range(len(files))]
+    finally:
+        shutil.rmtree(folder)
 
 
-def _shown(name: str) -> str:
-    return repr(bounded(name)) if name else "of the source"
+def parquet_ranges(footer: Path, columns: Sequence[str], ctx: Context, *, size: int) -> list[tuple[int, int]]:
+    """(offset, length) of the bytes that hold `columns` in a Parquet file of `size` bytes.
 
-
-def by_name(name: str) -> str | None:
-    """The format that a file's name says, or None."""
-    lower = name.lower()
-    endings = {".csv.gz": "csv.gz", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet",
-               ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".arrow": "arrow", ".feather": "arrow",
-               ".ipc": "arrow"}  # fmt: skip
-    return next((known for ending, known in endings.items() if lower.endswith(ending)), None)
-
-
-def sniff(path: Path) -> str:
-    """What the first bytes say: a binary kind by its magic number, otherwise json, html or text."""
-    with path.open("rb") as file:
-        head = file.read(4096)
-    for magic, kind in MAGIC:
-        if head.startswith(magic):
-            return kind
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "html"
-    return "json" if text.startswith((b"[", b"{")) else "text"
-
-
-def unpack(path: Path, scratch: Path) -> Path:
-    """The gzip file at `path` unpacked into `scratch`.
+    Args:
+        footer: A file of that size whose footer is in place; the rest may be empty.
 
     Raises:
-        InvalidData: `gzip_bomb` where it grows beyond the limits, `not_a_csv_gz` where it is broken.
+        InvalidData: as `read_file`.
     """
-    target = scratch / f"{path.name}.unpacked"
-    stored, grown = path.stat().st_size, 0
+    request = {"path": str(footer.resolve()), "columns": list(columns), "size": size}
+    folder = Path(tempfile.mkdtemp(prefix="parse-", dir=ctx.workspace.scratch))
     try:
-        with gzip.open(path, "rb") as packed, target.open("wb") as file:
-            while chunk := packed.read(CHUNK):
-                grown += len(chunk)
-                if grown > MAX_EXPANDED_BYTES or (grown > LARGE_BYTES and grown > stored * MAX_RATIO):
-                    raise InvalidData(f"The gzip file grows from {stored:,} to more than {grown:,} bytes.",
-                                      code="gzip_bomb", hint="Upload Parquet, or smaller files.")  # fmt: skip
-                file.write(chunk)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InvalidData(f"The gzip file is broken: {bounded(error)}.", code="not_a_csv_gz",
-                          hint="Upload the file again; it may have been cut short.") from None  # fmt: skip
-    if grown == 0:
-        raise InvalidData("The gzip file holds no bytes.", code="empty_file")
-    return target
-
-
-def _csv(path: Path, _scratch: Path, threads: int) -> pa.Table:
-    return read_csv(path, threads=threads)
-
-
-def _csv_gz(path: Path, scratch: Path, threads: int) -> pa.Table:
-    unpacked = unpack(path, scratch)
-    try:
-        seen = sniff(unpacked)
-        if seen not in {"text", "json"}:
-            raise not_a("csv", seen, "inside the gzip file")
-        return read_csv(unpacked, threads=threads)
+        said = _run("layout", request, ctx, folder=folder, size=0)
+        found = [(int(start), int(length)) for start, length in said["ranges"]]
     finally:
-        unpacked.unlink()
+        shutil.rmtree(folder)
+    if any(start < 0 or length < 0 or start + length > size for start, length in found):
+        raise MachineError("The confined process gave an answer that it could not give.")
+    return found
 
 
-def _json(path: Path, _scratch: Path, _threads: int) -> pa.Table:
-    return read_json(path)
+def limits_for(size: int, ctx: Context) -> Limits:
+    """What reading `size` bytes may take: memory and processor time by size, within the machine and the job's own."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = min(max(LEAST_MEMORY_BYTES, size * MEMORY_PER_BYTE), max(LEAST_MEMORY_BYTES, machine - GIB))
+    if ctx.spec.resources.memory_bytes is not None:
+        memory = min(memory, ctx.spec.resources.memory_bytes)
+    seconds = LEAST_CPU_SECONDS + size / CPU_BYTES_PER_SECOND
+    left = max(1.0, ctx.deadline - time.monotonic()) * ctx.threads
+    return Limits(memory_bytes=memory, cpu_seconds=math.ceil(min(seconds, left)))
 
 
-def _parquet(path: Path, _scratch: Path, threads: int) -> pa.Table:
-    """Parquet, its declared size checked before a page is read."""
+def _run(kind: str, request: dict[str, Any], ctx: Context, *, folder: Path, size: int) -> dict[str, Any]:
+    """What the confined process answered to `request`; raises what went wrong with the file."""
+    folder = folder.resolve()
+    limits = asdict(limits_for(size, ctx))
     try:
-        file = pq.ParquetFile(path, arrow_extensions_enabled=False)
-        groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
-        declared = sum(group.total_byte_size for group in groups)
-        if declared > MAX_EXPANDED_BYTES or any(group.num_rows < 0 for group in groups):
-            raise InvalidData(f"The Parquet file declares {declared:,} bytes.", code="too_large")
-        return file.read(use_threads=threads > 1)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InvalidData(f"The file is not readable as Parquet: {bounded(error)}.", code="not_a_parquet",
-                          hint="Write it again; its footer or a page is broken.") from None  # fmt: skip
+        ended = fresh.ask(
+            kind, {**request, "folder": str(folder), "limits": limits}, ends=ctx.deadline,
+            tick=lambda: ctx.progress(0, 1),
+        )  # fmt: skip
+    except TimeoutError:
+        raise DeadlineExceeded("Reading a file ran past the job's time limit.") from None
+    except ConnectionError:
+        raise MachineError("The process that reads files ended without an answer.") from None
+    said = _answer(folder / ANSWER)
+    if "refusal" in said:
+        raise refused(said["refusal"])
+    if ended.exit != 0 or not said.get("done"):
+        ctx.log(f"reading a file broke: {said.get('broke', 'no word')}, exit {ended.exit}, signal {ended.signal}")
+        raise _crashed(ended)
+    return said
 
 
-def _arrow(path: Path, _scratch: Path, _threads: int) -> pa.Table:
-    """An Arrow IPC file or stream, every offset checked."""
+def _answer(path: Path) -> dict[str, Any]:
+    """What the process wrote; nothing where it did not come to it."""
     try:
-        with pa.memory_map(str(path)) as source:
-            opened = ipc.open_file(source) if path.read_bytes()[:6] == b"ARROW1" else ipc.open_stream(source)
-            table = opened.read_all()
-            table.validate(full=True)
-            return table
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InvalidData(f"The file is not readable as Arrow: {bounded(error)}.", code="not_a_arrow") from None
+        with path.open("rb") as file:
+            said = json.loads(file.read(MAX_ANSWER_BYTES))
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
-READERS: dict[str, Callable[[Path, Path, int], pa.Table]] = {
-    "csv": _csv, "csv.gz": _csv_gz, "parquet": _parquet, "json": _json, "jsonl": _json, "arrow": _arrow,
-}  # fmt: skip
+def refused(document: Mapping[str, Any]) -> TrainhouseError:
+    """The error that the confined process put into words."""
+    faults = [
+        Violation(pointer=fault["pointer"], code=fault["code"], message=fault["message"], hint=fault["hint"])
+        for fault in document["errors"]
+    ]
+    return InvalidData(document["detail"], code=document["code"], hint=document["hint"], violations=faults)
+
+
+def _crashed(ended: fresh.Ended) -> InvalidData:
+    """Why the process ended, as a fault of the file: it is not read again."""
+    if ended.signal == signal.SIGXCPU:
+        return InvalidData("Reading the file takes more processor time than a file of its size may.", code="too_large",
+                           hint="Split it, or write it as Parquet.")  # fmt: skip
+    if ended.signal == signal.SIGKILL:
+        return out_of_memory()
+    return InvalidData("The file broke the process that read it.", code="parser_crashed",
+                       hint="Write the file again with another program, or as CSV.")  # fmt: skip
+
+
+def _mapped(path: Path) -> pa.Table:
+    """The table at `path` without a copy; its file has no name any more, and goes with the last use of the table."""
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    path.unlink()
+    if any(kind not in TYPE_NAMES for kind in table.schema.types):
+        raise MachineError("The confined process gave a table that is not canonical.")
+    table.validate(full=True)  # what a broken process wrote must not break this one
+    return table

@@ -43,9 +43,7 @@ def read(source: S3Source, ctx: Context) -> SourceResult:
                 raise InvalidData(f"The files of {bounded(source.uri)} are larger than {MAX_EXPANDED_BYTES:,} bytes.",
                                   code="too_large", hint="Name fewer files.")  # fmt: skip
             local = _fetch(store, info, ctx)
-            tables.append(
-                read_file(local, source.format, scratch=ctx.workspace.scratch, threads=ctx.threads, name=info.base_name)
-            )
+            tables.append(read_file(local, source.format, ctx, name=info.base_name, columns=source.columns))
             local.unlink()
     except OSError as error:
         raise _explained(error, found) from None

@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,23 +10,26 @@ from pyarrow import csv
 
 from app.errors import InvalidData, Violation, bounded
 from workers.canonical import column_names
+from workers.formats.names import require_known
 
 BLOCK_BYTES = 16 * 1024**2
 SHOWN_ROWS = 10
 DELIMITERS = ",;\t|"
 
 
-def read_csv(path: Path, *, threads: int = 1) -> pa.Table:
-    """The CSV file at `path`, header first, as a table of text; empty cells are null.
+def read_csv(path: Path, columns: Sequence[str] | None = None, *, threads: int = 1) -> pa.Table:
+    """The CSV file at `path`, header first, or its `columns`, as a table of text; empty cells are null.
 
     Raises:
         InvalidData: `ragged_csv` with line numbers, `not_utf8` with the byte's offset, `nul_character`,
             `duplicate_columns`, `no_rows`, `unclosed_quote`, `not_a_csv`.
     """
     delimiter, names = _header(path)
-    column_names(names)
+    names = column_names(names)
+    if columns is not None:
+        require_known(columns, names)
     try:
-        table = _parsed(path, delimiter, names, threads)
+        table = _parsed(path, delimiter, names, columns=columns, threads=threads)
     except pa.ArrowInvalid as error:
         raise _fault(path, delimiter, names, error) from None
     if table.num_rows and any("\n" in (column[-1].as_py() or "") for column in table.columns) and _quotes(path) % 2:
@@ -67,13 +71,18 @@ def _header(path: Path) -> tuple[str, list[str]]:
     return delimiter, [(column[0].as_py() or b"").decode().removeprefix("\ufeff") for column in first.columns]
 
 
-def _parsed(path: Path, delimiter: str, names: list[str], threads: int) -> pa.Table:
+def _parsed(path: Path, delimiter: str, names: list[str], *, columns: Sequence[str] | None, threads: int) -> pa.Table:
     return csv.read_csv(
         path,
-        read_options=csv.ReadOptions(use_threads=threads > 1, block_size=BLOCK_BYTES),
+        read_options=csv.ReadOptions(
+            use_threads=threads > 1, block_size=BLOCK_BYTES, column_names=names, skip_rows_after_names=1
+        ),
         parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=True, null_values=[""]
+            column_types=dict.fromkeys(names, pa.large_string()),
+            strings_can_be_null=True,
+            null_values=[""],
+            include_columns=list(columns or []),
         ),
     )
 
@@ -92,7 +101,9 @@ def _fault(path: Path, delimiter: str, names: list[str], error: pa.ArrowInvalid)
     try:
         csv.read_csv(
             path,
-            read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            read_options=csv.ReadOptions(
+                use_threads=False, block_size=BLOCK_BYTES, column_names=names, skip_rows_after_names=1
+            ),
             parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=noted),
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string())),
         )
