@@ -1,6 +1,7 @@
 """A stage that an earlier job has done is taken over: only where it did the same, and only what is still there."""
 
 import io
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -134,7 +135,7 @@ def test_an_artifact_that_is_gone_or_altered_is_made_again(stack: RunningStack, 
 
 def test_nobody_takes_over_what_another_project_did(stack: RunningStack, dataset: str, tmp_path: Any) -> None:
     done(stack, a_spec(dataset, "reuse-mine"))
-    stranger = another_project(stack)
-    path = next(tmp_path.glob("t.csv"))
-    job = stranger.wait(stranger.submit(a_spec(stranger.upload(path), "reuse-mine")))
+    with closing(another_project(stack)) as stranger:
+        path = next(tmp_path.glob("t.csv"))
+        job = stranger.wait(stranger.submit(a_spec(stranger.upload(path), "reuse-mine")))
     assert cached(job) == []
