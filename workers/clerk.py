@@ -18,7 +18,8 @@ from app.jobs import service as jobs
 from app.moves import move_job
 from app.states import JobStatus, StageStatus, TrialStatus
 from app.tables import Job, JobStage, Trial
-from workers.onward import Settlement, begin, let_go, note, onward, record
+from workers.context import Blob
+from workers.onward import Settlement, begin, keep, let_go, note, onward, record
 
 SECOND = func.make_interval(0, 0, 0, 0, 0, 0, 1)
 
@@ -144,9 +145,10 @@ def settle(engine: Engine, claim: Claim, settlement: Settlement, *, public_url: 
 
 
 def fail(
-    engine: Engine, claim: Claim, error: TrainhouseError, *, stage: str | None, lines: list[str] | None = None
-) -> None:
-    """Ends the job as failed with `error` as its problem document.
+    engine: Engine, claim: Claim, error: TrainhouseError, *, stage: str | None, lines: list[str] | None = None,
+    artifacts: Mapping[str, Blob] | None = None,
+) -> None:  # fmt: skip
+    """Ends the job as failed with `error` as its problem document; what its stage had made by then is kept.
 
     Raises:
         LeaseLost
@@ -155,6 +157,8 @@ def fail(
         job = held(session, claim)
         for line in lines or []:
             note(session, job.id, line, stage=stage)
+        if stage is not None:
+            keep(session, job.id, stage, artifacts or {})
         end_failed(session, job, error, stage=stage)
 
 

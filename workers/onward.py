@@ -47,20 +47,20 @@ def begin(session: Session, job: Job, stage: str) -> None:
     touch(session, job)
 
 
-def record(session: Session, job: Job, stage: JobStage, settlement: Settlement) -> None:
-    """Writes down what the stage said and left behind."""
-    for name, blob in settlement.artifacts.items():
-        values = {
-            "stage": stage.name,
-            "digest": blob.digest,
-            "size_bytes": blob.size_bytes,
-            "media_type": blob.media_type,
-        }
+def keep(session: Session, job_id: str, stage: str, artifacts: Mapping[str, Blob]) -> None:
+    """Writes down which blobs a stage left behind, by name."""
+    for name, blob in artifacts.items():
+        values = {"stage": stage, "digest": blob.digest, "size_bytes": blob.size_bytes, "media_type": blob.media_type}
         session.execute(
             insert(Artifact)
-            .values(job_id=job.id, name=name, **values)
+            .values(job_id=job_id, name=name, **values)
             .on_conflict_do_update(index_elements=["job_id", "name"], set_=values)
         )
+
+
+def record(session: Session, job: Job, stage: JobStage, settlement: Settlement) -> None:
+    """Writes down what the stage said and left behind."""
+    keep(session, job.id, stage.name, settlement.artifacts)
     for line in settlement.lines:
         note(session, job.id, line, stage=stage.name)
     job.strikes = 0

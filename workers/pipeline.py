@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -57,6 +58,8 @@ class Work:
     keeper: Keeper
     deadline: float
     lines: list[str] = field(default_factory=list)
+    left_behind: dict[str, Blob] = field(default_factory=dict)
+    """What a stage that then failed had made."""
 
 
 def run_job(room: Room, job_id: str) -> None:
@@ -105,7 +108,8 @@ def _carry(room: Room, claim: Claim) -> None:
         except BaseException as error:
             if not isinstance(error, Exception | SystemExit):
                 raise
-            _stopped(room, claim, _named(error), stage=work.loaded.next_stage if work else None)
+            stage = work.loaded.next_stage if work else None
+            _stopped(room, claim, _named(error), stage=stage, artifacts=work.left_behind if work else {})
 
 
 def _refuse_poison(room: Room, claim: Claim) -> None:
@@ -127,6 +131,9 @@ def _one_stage(work: Work, stage: str) -> str | None:
     try:
         outcome, reuse = _done_before_or_now(work, workspace, context_for(work, workspace, stage=stage), stage=stage)
         work.keeper.check()
+    except CallerError:
+        work.left_behind = dict(workspace.made)
+        raise
     finally:
         workspace.close()
     settlement = Settlement(
@@ -195,14 +202,16 @@ def _named(error: BaseException) -> Exception:
     return MachineError(f"The work broke with {type(error).__name__}; the worker's log has the trace.")
 
 
-def _stopped(room: Room, claim: Claim, word: Exception, *, stage: str | None) -> None:
+def _stopped(
+    room: Room, claim: Claim, word: Exception, *, stage: str | None, artifacts: Mapping[str, Blob] | None = None
+) -> None:
     """Records why the work stopped: ended, put back uncharged, or put back at the attempt's cost."""
     lines = [f"{type(word).__name__}: {getattr(word, 'detail', '')}"]
     match word:
         case Cancelled():
             clerk.end_cancelled(room.engine, claim)
         case CallerError() | DeadlineExceeded() | Poisoned():
-            clerk.fail(room.engine, claim, word, stage=stage)
+            clerk.fail(room.engine, claim, word, stage=stage, artifacts=artifacts)
         case Unavailable():
             pause = OUTAGE_PAUSE_SECONDS * random.uniform(1.0, 2.0)  # noqa: S311  # spreads retries, guards nothing
             clerk.put_back(room.engine, claim, f"{word.detail} Trying again.", after_seconds=pause, charged=False)

@@ -206,6 +206,16 @@ def test_a_failed_job_says_why_and_a_retry_resumes_at_the_stage_that_failed(engi
     assert len(ids) == len(set(ids)) == 2
 
 
+def test_what_a_failed_stage_had_made_is_kept_with_the_job(engine: Engine) -> None:
+    job_id = a_job(engine)
+    claim = take(engine, job_id)
+    report = {"validation": Blob("sha256:" + "1" * 64, 7, "application/json")}
+    clerk.fail(engine, claim, InvalidData("no"), stage="validate", artifacts=report)
+    with transaction(engine) as session:
+        kept = jobs.artifact(session, job_id, "validation")
+        assert (kept.stage, kept.size_bytes) == ("validate", 7)
+
+
 def test_a_move_that_the_map_does_not_have_is_refused(engine: Engine) -> None:
     job_id = a_job(engine)
     with pytest.raises(Conflict), transaction(engine) as session:
