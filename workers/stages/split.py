@@ -1,5 +1,6 @@
-"""Split: decide once which rows train, which steer the search and which judge."""
+"""Split: decide once which rows train, which steer the search and which judge, and certify what was decided."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,85 +11,92 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.errors import InvalidData, bounded
-from app.spec.job import JobSpec
-from workers import partition, snapshot, targets
+from workers import certificate, partition, snapshot, targets, tested
+from workers.certificate import Divided
 from workers.context import Context, Done, Warned
+from workers.divisions import NO_ROWS, Division, Plan, chosen, divide
 from workers.partition import Parts
 from workers.prepared import PARTS
+from workers.repeats import Hashes
 from workers.targets import Target
+
+MESSAGES = {
+    "gap": ("gap", "{:,} rows within the gap are in no part.", ""),
+    "group_or_gap": ("group_time_dropped", "{:,} rows are in no part: outside the time of their group's part, or in the gap.", "Use split.method group or time alone to keep them."),
+    "tested": ("tested_rows_left_out", "{:,} rows that would train were tests of an earlier version; they are left out.",
+               "Set split.tested_rows to allow to train on them."),
+}  # fmt: skip
 
 
 def run(ctx: Context) -> Done:
-    """Artifact `split`: `row` (position in the snapshot, ascending) and `part`.
+    """Artifacts `split` (`row`, the position in the snapshot, ascending, and `part`), `certificate` and `tested`.
 
-    Output: `method` and the rows of each part.
+    Output: `method`, the rows of each part, and the certificate (see `certified`).
 
     Raises:
         InvalidData: a part would be empty or could not judge, or the dividing column is unfit.
+        MachineError: `split_promise_broken`.
     """
-    spec, said = ctx.spec, ctx.outputs["validate"]
-    kept = pq.read_table(ctx.workspace.get("kept")).column("row").to_numpy()
+    said = ctx.outputs["validate"]
     target = Target(said["task_type"], tuple(said["classes"]))
-    method, column = chosen_method(spec)
-    wanted = list(dict.fromkeys(name for name in (spec.task.target, column) if name is not None))
-    table = snapshot.rows(snapshot.read(ctx.workspace.get("snapshot"), wanted), kept)
-    y = targets.encode(table.column(spec.task.target), target)
-    strata = y.astype(np.int64) if target.classes else partition.quantile_strata(y)
-    parts = divided(method, table, strata, spec=spec, column=column)
-    _require_parts(parts, method)
-    warned = _check_classes(parts, y, target, method)
-    used = parts != partition.NOWHERE
-    if not used.all():
-        warned.append(Warned("gap", f"{int((~used).sum()):,} rows within the gap are in no part."))
-    _put(ctx, kept[used], parts[used])
-    counts: dict[str, int] = {part: int((parts == index).sum()) for index, part in enumerate(PARTS)}
-    summary = {"method": method, **counts, "class_shares": class_shares(parts, y, target)}
-    return Done(summary=summary, output={"method": method, "rows": counts}, warnings=tuple(warned))
+    kept = pq.read_table(ctx.workspace.get("kept")).column("row").to_numpy()
+    table = Divided(ctx.workspace.get("snapshot"), kept, np.zeros(len(kept), dtype=np.int8))
+    y = targets.encode(table.column(ctx.spec.task.target), target)
+    plan = chosen(ctx.spec, snapshot.names(table.path))
+    past = tested.earlier(ctx)
+    division = divide(plan, ctx.spec, table, y=y, target=target, past=past)
+    _require_parts(division.parts, plan.method)
+    warned = _check_classes(division.parts, y, target, plan.method)
+    used = division.parts != partition.NOWHERE
+    final = _put(ctx, kept[used], division.parts[used])
+    ctx.progress(1, 2)
+    document = certified(ctx, plan, division, final=final, past=past, y=y[used], target=target)
+    _put_tested(ctx, division)
+    path = ctx.workspace.scratch / "certificate.json"
+    path.write_text(json.dumps(document, allow_nan=False, sort_keys=True, indent=1), encoding="utf-8")
+    ctx.workspace.put("certificate", path, "application/json")
+    summary = {"method": plan.method, **document["rows"], "class_shares": document["labels"] if target.classes else {},
+               "dropped": document["dropped"], "duplicates_crossing": document["duplicates_crossing"],
+               "tested": document["tested"]}  # fmt: skip
+    return Done(summary=summary, output={"method": plan.method, "rows": document["rows"], "certificate": document},
+                warnings=(*warned, *_warnings(document)))  # fmt: skip
 
 
-def chosen_method(spec: JobSpec) -> tuple[str, str | None]:
-    """(method, column to divide by): `auto` goes by time, then group, then the balance of classes or quantiles.
+def certified(
+    ctx: Context,
+    plan: Plan,
+    division: Division,
+    *,
+    final: Divided,
+    past: Hashes,
+    y: npt.NDArray[np.float64],
+    target: Target,
+) -> dict[str, Any]:
+    """What the finished parts are, measured on them.
 
     Raises:
-        InvalidData: `split_column_missing`.
+        MachineError: `split_promise_broken`, where a promise of the method does not hold.
     """
-    split, task = spec.split, spec.task
-    method: str = split.method
-    if method == "auto":
-        by_column = "time" if task.time_column else "group" if task.group_column else None
-        method = by_column or "stratified"
-    by_method = {"time": split.column or task.time_column, "group": split.column or task.group_column,
-              "predefined": split.column, "hash": split.column or next(iter(task.id_columns), None)}  # fmt: skip
-    column = by_method.get(method)
-    if column is None and method in {"time", "group", "predefined", "hash"}:
-        raise InvalidData(f"split.method {method} needs split.column"
-                          + (f" or task.{method}_column." if method in {"time", "group"} else "."),
-                          code="split_column_missing")  # fmt: skip
-    return method, column
-
-
-def divided(method: str, table: pa.Table, strata: npt.NDArray[np.int64], *, spec: JobSpec, column: str | None) -> Parts:
-    """(rows,) The part of each row, as an index into PARTS; `strata` (rows,) are to be balanced where the method can."""
-    split = spec.split
-    shares, seed = (split.train, split.validation, split.test), split.seed
-    if method == "stratified":
-        return partition.stratified(strata, shares, seed=seed)
-    if method == "random" or column is None:
-        return partition.at_random(len(strata), shares, seed=seed)
-    values = table.column(column)
-    if method == "time":
-        return partition.by_time(values, shares, gap=split.gap, name=column)
-    if method == "predefined":
-        return partition.predefined(values, strata, seed=seed, name=column)
-    if method == "group":
-        return partition.by_group(_codes(values), shares, seed=seed)
-    return partition.by_hash(values.cast(pa.large_string()).to_pylist(), shares, seed=seed)
-
-
-def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """(rows,) Equal numbers for equal values; missing values are one group."""
-    codes = column.combine_chunks().dictionary_encode().indices
-    return np.asarray(pc.fill_null(codes, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    split, rows = ctx.spec.split, certificate.sizes(final)
+    asked: dict[str, float] = dict(zip(PARTS, (split.train, split.validation, split.test), strict=True))
+    found: dict[str, Any] = {
+        "method": plan.method, "columns": plan.named(), "seed": split.seed, "rows": rows,
+        "shares": {part: {"asked": asked[part], "got": round(count / len(final.rows), 6)} for part, count in rows.items()},
+        "labels": certificate.labels(final, y, target), "dropped": division.dropped,
+        "duplicates_crossing": certificate.duplicates_crossing(final, plan.content), "groups_crossing": None,
+        "future_crossing": None, "tested": {**certificate.tested(final, plan.ids if division.keys is not None else (), past), "note": division.note},
+    }  # fmt: skip
+    group = plan.group or ctx.spec.task.group_column
+    if group is not None:
+        found["groups_crossing"] = certificate.groups_crossing(final, group)
+    if plan.time is not None:
+        found |= certificate.order(final, plan.time)
+    promises = [name for name, promised in (
+        ("duplicates_crossing", plan.whole), ("groups_crossing", plan.group is not None),
+        ("future_crossing", plan.time is not None)) if promised]  # fmt: skip
+    certificate.require(found, promises)
+    certificate.require(found["tested"], ["trained_on"])
+    return {**found, "promised": promises}
 
 
 def _require_parts(parts: Parts, method: str) -> None:
@@ -118,18 +126,34 @@ def _check_classes(parts: Parts, y: npt.NDArray[np.float64], target: Target, met
     return warned
 
 
-def class_shares(parts: Parts, y: npt.NDArray[np.float64], target: Target) -> Mapping[str, Any]:
-    """For each part, the share of each of the first ten classes."""
-    shares: dict[str, Any] = {}
-    for index, part in enumerate(PARTS if target.classes else ()):
-        held = np.bincount(y[parts == index].astype(np.int64), minlength=len(target.classes))
-        shares[part] = {bounded(name): round(float(count / held.sum()), 6)
-                        for name, count in list(zip(target.classes, held, strict=True))[:10]}  # fmt: skip
-    return shares
+def _warnings(said: Mapping[str, Any]) -> list[Warned]:
+    """What a person should know of a certificate."""
+    found = [Warned(code, message.format(said["dropped"][reason]), hint=hint)
+             for reason, (code, message, hint) in MESSAGES.items() if reason in said["dropped"]]  # fmt: skip
+    if said["duplicates_crossing"]:
+        found.append(Warned("duplicates_cross", f"{said['duplicates_crossing']:,} rows have an equal in another part.",
+                            hint="Set validation.duplicates.action to drop, or divide in another way."))  # fmt: skip
+    if said["tested"]["note"] == NO_ROWS:
+        found.append(Warned("ids_repeat", f"{NO_ROWS} Rows tested on are not kept out of later training.",
+                            hint="Name columns in task.id_columns that together differ in every row."))  # fmt: skip
+    return found
 
 
-def _put(ctx: Context, rows: npt.NDArray[np.int64], parts: Parts) -> None:
+def _put(ctx: Context, rows: npt.NDArray[np.int64], parts: Parts) -> Divided:
+    """Stores the artifact `split`, and gives what was stored."""
     words = pa.DictionaryArray.from_arrays(pa.array(parts), pa.array(PARTS)).cast(pa.string())
     path = ctx.workspace.scratch / "split.parquet"
-    pq.write_table(pa.table({"row": rows, "part": words}), path, compression="zstd")
+    pq.write_table(pa.table({"row": rows, "part": words}), path, compression="zstd", use_dictionary=["part"],
+                   column_encoding={"row": "DELTA_BINARY_PACKED"})  # fmt: skip
     ctx.workspace.put("split", path, "application/vnd.apache.parquet")
+    stored = pq.read_table(path)
+    part = pc.index_in(stored.column("part"), value_set=pa.array(PARTS)).to_numpy().astype(np.int8)
+    return Divided(ctx.workspace.get("snapshot"), stored.column("row").to_numpy(), part)
+
+
+def _put_tested(ctx: Context, division: Division) -> None:
+    """Stores the artifact `tested`, where rows can be recognised by their ids."""
+    if division.keys is not None:
+        path = ctx.workspace.scratch / "tested.parquet"
+        tested.write(division.keys[(division.parts == partition.TEST) & division.known], path)
+        ctx.workspace.put("tested", path, "application/vnd.apache.parquet")
