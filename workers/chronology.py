@@ -18,6 +18,8 @@ EMPTY = 10.0
 STEPS = 25
 PATIENCE = 0.5
 JITTER = 0.02
+CLIMBED_GROUPS = 2_000
+MOST_CHANGES = 40
 Counts = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
@@ -149,9 +151,33 @@ def _settled(inside: Counts, noise: Counts, shares: Counts, *, rows: int) -> tup
         of_group = np.argmax(blurred * weights, axis=1).astype(np.int8)
         kept = np.bincount(of_group, weights=inside[np.arange(len(inside)), of_group], minlength=3)
         got = kept / max(1.0, kept.sum())
-        score = float(kept.sum() / rows - np.abs(got - shares).sum()) - EMPTY * int((kept == 0).sum())
+        score = float(_worth(kept[None], shares, rows)[0])
         if score > best:
             best, chosen = score, of_group
         weights *= (shares / np.maximum(got, 1e-3)) ** PATIENCE
         weights /= weights[0]
-    return best, chosen
+    return _climbed(inside, chosen, best, shares, rows=rows) if len(inside) <= CLIMBED_GROUPS else (best, chosen)
+
+
+def _climbed(inside: Counts, of_group: Parts, score: float, shares: Counts, *, rows: int) -> tuple[float, Parts]:
+    """`of_group` after single groups have changed sides, the best change first, for as long as one helps."""
+    every = np.arange(len(inside))
+    for _ in range(MOST_CHANGES):
+        kept = np.bincount(of_group, weights=inside[every, of_group], minlength=3)
+        without = kept - np.eye(3)[of_group] * inside[every, of_group][:, None]
+        changed = without[:, None, :] + np.eye(3)[None] * inside[:, :, None]
+        worth = _worth(changed, shares, rows)
+        group, part = np.unravel_index(int(np.argmax(worth)), worth.shape)
+        if worth[group, part] <= score + 1e-9:
+            break
+        score, of_group = float(worth[group, part]), of_group.copy()
+        of_group[group] = part
+    return score, of_group
+
+
+def _worth(kept: Counts, shares: Counts, rows: int) -> Counts:
+    """(…,) The share of rows in `kept` (…, 3), less that by which the parts miss their shares; none may be empty."""
+    total = kept.sum(axis=-1)
+    missed = np.abs(kept / np.maximum(1.0, total)[..., None] - shares).sum(axis=-1)
+    found: Counts = total / rows - missed - EMPTY * (kept == 0).sum(axis=-1)
+    return found
