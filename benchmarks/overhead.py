@@ -34,6 +34,7 @@ def one_job(client: Client, dataset_id: str) -> tuple[float, float, dict[str, fl
     spec: dict[str, Any] = {
         "model": "overhead", "task": {"target": "target", "type": "multiclass"},
         "data": {"sources": {"iris": {"kind": "dataset", "dataset_id": dataset_id}}}, "tuning": {"strategy": "none"},
+        "reproducibility": {"reuse": False},
     }  # fmt: skip
     job = client.wait(client.submit(spec))
     if job["status"] != "succeeded":

@@ -25,7 +25,7 @@ from app.states import STAGES_OF
 from workers import clerk, earlier, planning
 from workers.clerk import Claim
 from workers.context import Blob, Context, Outcome, Refused
-from workers.earlier import Reuse
+from workers.earlier import Found, Reuse
 from workers.lease import Keeper
 from workers.loading import Loaded, load
 from workers.memory import peak_bytes, reset_peak
@@ -155,10 +155,14 @@ def _done_before_or_now(
     if stage not in READS:
         return RUNNERS[stage].run(ctx), None
     key, claim = key_of(stage, ctx), work.claim
-    found = patiently(
-        work.keeper,
-        lambda: earlier.find(work.room.engine, project_id=claim.project_id, model=claim.model, stage=stage, key=key),
-    )
+    found = Found(None, "reproducibility.reuse is false.")
+    if ctx.spec.reproducibility.reuse:
+        found = patiently(
+            work.keeper,
+            lambda: earlier.find(
+                work.room.engine, project_id=claim.project_id, model=claim.model, stage=stage, key=key
+            ),
+        )
     done, reuse = earlier.taken_over(workspace, found, key=key)
     return done or RUNNERS[stage].run(ctx), reuse
 

@@ -60,8 +60,6 @@ def key_of(stage: str, ctx: Context) -> Key:
     """The key of `stage` with what `ctx` holds now."""
     if stage not in READS:
         return Key(None, "This stage is always run.")
-    if not ctx.spec.reproducibility.reuse:
-        return Key(None, "reproducibility.reuse is false.")
     reads = READS[stage]
     extra = EXTRAS[stage](ctx) if stage in EXTRAS else {}
     if isinstance(extra, str):
