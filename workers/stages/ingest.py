@@ -1,37 +1,89 @@
 """Ingest: read every source, join them, and land one immutable table."""
 
 import difflib
+import json
 from collections.abc import Iterable
+from typing import Any
 
 import pyarrow as pa
 
 from app.errors import InvalidData, Violation, bounded
 from app.spec.data import FeatureStoreSource
 from app.spec.job import JobSpec
-from workers import features, snapshot
+from workers import columns, derived, features, snapshot
 from workers.context import Context, Done
+from workers.expressions import refused
 from workers.sources import ENRICHERS, SOURCES
 from workers.sources.base import SourceResult
 
+Facts = dict[str, dict[str, Any]]
+
 
 def run(ctx: Context) -> Done:
-    """Lands the artifact `snapshot`; output: `rows`, `columns`, `data_digest`; fact: `data_digest`.
+    """Lands the artifacts `snapshot`, `lineage` and, where there are derived columns, `columns`; output: `rows`, `columns`, `data_digest`; fact: `data_digest`.
 
     Raises:
         InvalidData, SourceRefused, SourceUnavailable, EgressDenied: a source, the SQL or a named column is at fault.
     """
+    table, facts = gathered(ctx)
+    require_columns(ctx.spec, table.column_names)
+    return landed(ctx, table, facts)
+
+
+def gathered(ctx: Context) -> tuple[pa.Table, Facts]:
+    """(the one feature table with all its columns, what each source said of itself).
+
+    Raises:
+        InvalidData, SourceRefused, SourceUnavailable, EgressDenied: see `run`.
+    """
     pa.set_cpu_count(ctx.threads)
     results = read_sources(ctx)
     table = joined(ctx, {name: result.table for name, result in results.items()})
-    require_columns(ctx.spec, table.column_names)
-    table = table.drop_columns(ctx.spec.data.features.exclude)
+    return table, {name: result.facts for name, result in results.items()}
+
+
+def landed(ctx: Context, table: pa.Table, facts: Facts) -> Done:
+    """Lands `table`, as `gathered` gave it, without the columns that the spec excludes."""
+    table = table.drop_columns([name for name in ctx.spec.data.features.exclude if name in table.column_names])
     digest = snapshot.data_digest(table)
     path = ctx.workspace.scratch / "snapshot.parquet"
     snapshot.write(table, path)
     ctx.workspace.put("snapshot", path, "application/vnd.apache.parquet")
     said = {"rows": table.num_rows, "columns": table.num_columns}
-    summary = {**said, "digest": digest, "sources": {name: result.facts for name, result in results.items()}}
+    summary = {**said, "digest": digest, "sources": facts}
     return Done(summary=summary, output={**said, "data_digest": digest}, facts={"data_digest": digest})
+
+
+def derived_columns(ctx: Context, table: pa.Table) -> tuple[pa.Table, derived.Plan | None]:
+    """`table` with the columns of `data.features.columns`, and their plan, put as the artifact `columns`."""
+    features_spec = ctx.spec.data.features
+    if not features_spec.columns:
+        return table, None
+    table, made = derived.extended(
+        table, features_spec.columns, scratch=ctx.workspace.scratch, memory_bytes=ctx.spec.resources.memory_bytes,
+        threads=ctx.threads, seconds=features.seconds_left(ctx.deadline),
+    )  # fmt: skip
+    target = ctx.spec.task.target
+    for name in features_spec.columns:
+        if may_be_feature(ctx.spec, name) and target in made.behind([name]):
+            raise refused(name, f"it is made of the target {bounded(target)!r}, which is not known at prediction time",
+                          code="expression_denied", hint="Take the target out, or exclude the column.")  # fmt: skip
+    path = ctx.workspace.scratch / "columns.json"
+    path.write_text(json.dumps(made.document()), encoding="utf-8")
+    ctx.workspace.put("columns", path, "application/json")
+    return table, made
+
+
+def may_be_feature(spec: JobSpec, name: str) -> bool:
+    """Whether nothing in the spec gives the column another part."""
+    return name not in columns.not_features(spec)
+
+
+def kept_inputs(spec: JobSpec, made: derived.Plan | None) -> set[str]:
+    """Excluded columns that stay in the snapshot, because features are made of them, which need them at serving."""
+    if made is None:
+        return set()
+    return made.behind([name for name in spec.data.features.columns if may_be_feature(spec, name)])
 
 
 def read_sources(ctx: Context) -> dict[str, SourceResult]:
@@ -67,13 +119,19 @@ def require_columns(spec: JobSpec, names: list[str]) -> None:
     Raises:
         InvalidData: `unknown_column`, with one violation for each name, its pointer and names like it.
     """
-    missing = [(pointer, name) for pointer, name in named_columns(spec) if name not in set(names)]
-    if not missing:
+    faults = missing_columns(spec, names)
+    if not faults:
         return
-    faults = [Violation(pointer=pointer, code="unknown_column", message=f"There is no column {bounded(name)!r}.",
-                        hint=_like(name, names)) for pointer, name in missing[:100]]  # fmt: skip
-    shown = ", ".join(repr(bounded(name)) for _, name in missing[:3])
+    shown = ", ".join(repr(fault.facts["column"]) for fault in faults[:3])
     raise InvalidData(f"The data has no column {shown}.", code="unknown_column", hint=faults[0].hint, violations=faults)
+
+
+def missing_columns(spec: JobSpec, names: list[str]) -> list[Violation]:
+    """A violation for each column that the spec names and `names` lacks, with its pointer and names like it."""
+    known = set(names)
+    missing = [(pointer, name) for pointer, name in named_columns(spec) if name not in known]
+    return [Violation(pointer=pointer, code="unknown_column", message=f"There is no column {bounded(name)!r}.",
+                      hint=_like(name, names), facts={"column": bounded(name)}) for pointer, name in missing[:100]]  # fmt: skip
 
 
 def named_columns(spec: JobSpec) -> Iterable[tuple[str, str]]:
