@@ -62,6 +62,11 @@ def run(ctx: Context) -> Done:
     target = seen.target
     if failing or target is None:
         raise findings.refusal(failing)
+    return settled(ctx, seen, target)
+
+
+def settled(ctx: Context, seen: Survey, target: Target) -> Done:
+    """What later stages read of a survey: the artifact `kept` and the output of this stage."""
     _put_rows(ctx, seen.kept)
     counted = {"rows": len(seen.kept), "dropped": seen.report["dropped"]}
     output = {"task_type": target.task_type, "classes": list(target.classes), "features": columns.as_pairs(seen.types),
