@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     egress_allow: str = Field(
         default="", description="comma-separated CIDR ranges that callers' URLs may reach although they are not public"
     )
+    sqlite_dir: Path | None = Field(
+        default=None, description="folder whose SQLite files connections may read; without it, none are read"
+    )
     max_upload_bytes: int = Field(default=4 * 1024**3, ge=1)
     lease_seconds: float = Field(default=30.0, gt=0, description="how long a silent worker keeps its job")
     max_strikes: int = Field(default=3, ge=1, description="claims in a row without progress before a job is poison")
@@ -44,6 +47,12 @@ class Settings(BaseSettings):
     node: str = Field(default_factory=socket.gethostname, description="the machine's name in leases and trials")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+
+    @field_validator("sqlite_dir", mode="before")
+    @classmethod
+    def unset_where_empty(cls, said: object) -> object:
+        """An empty variable names no folder, and not the present one."""
+        return said or None
 
 
 @lru_cache

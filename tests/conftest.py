@@ -9,6 +9,7 @@ from standalone import services
 from standalone.engines import Engines
 from standalone.supervisor import Options, Stack
 from tests.driver import Receiver, RunningStack
+from tests.mariadb import MariaDB
 
 LEASE_SECONDS = 4
 
@@ -18,6 +19,16 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     """Postgres, Redis and S3 on free ports, for tests that need no other process."""
     found = Engines(tmp_path_factory.mktemp("engines"))
     found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    """MariaDB on a free port, as a warehouse of callers."""
+    found = MariaDB(tmp_path_factory.mktemp("mariadb"))
+    found.start()
+    found.wait_ready()
     yield found
     found.stop()
 

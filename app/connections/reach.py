@@ -1,5 +1,9 @@
 """Reaches a connection's engine to see whether it lets us in; nothing is read but a list or a constant."""
 
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -8,15 +12,16 @@ from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError
 
-from app.egress import resolve
+from app.connections import http, mysql, postgres, sqlite
+from app.egress import Egress, resolve
 from app.errors import SourceRefused, SourceUnavailable
+from app.settings import Settings
 
 SECONDS = 5
-NO_FILE = "/dev/null/none"
-"""Where the driver is told to look for passwords, so that it looks nowhere."""
+MAX_BYTES = 1024**2
 
 
-def reach(kind: str, config: dict[str, Any], secret: dict[str, str], *, allow: str) -> str:
+def reach(kind: str, config: dict[str, Any], secret: dict[str, str], *, settings: Settings) -> str:
     """A sentence that says what was reached.
 
     Raises:
@@ -24,17 +29,20 @@ def reach(kind: str, config: dict[str, Any], secret: dict[str, str], *, allow: s
         SourceRefused: the engine refuses the secret, or what was asked for is not there.
         SourceUnavailable: the engine does not answer within 5 seconds.
     """
-    return REACH[kind](config, secret, allow)
+    return REACH[kind](config, secret, settings)
 
 
-def host_of(kind: str, config: dict[str, Any]) -> tuple[str, int]:
-    """The host and port that a connection of this kind and config leads to."""
-    if kind == "postgres":
+def host_of(kind: str, config: dict[str, Any]) -> tuple[str, int] | None:
+    """The host and port that a connection of this kind and config leads to; None where it leads to none, or to several."""
+    if kind == "sqlite":
+        return None
+    if kind in {"postgres", "mysql"}:
         return str(config["host"]), int(config["port"])
-    host, _, port = str(config["endpoint"]).rpartition(":")
+    named = str(config["endpoint" if kind == "s3" else "host"])
+    host, _, port = named.rpartition(":")
     if host and port.isdigit():
         return host, int(port)
-    return str(config["endpoint"]), 443 if config["secure"] else 80
+    return named, 443 if config["secure"] else 80
 
 
 class _Pinned(urllib3.PoolManager):
@@ -53,8 +61,9 @@ class _Pinned(urllib3.PoolManager):
         return super().connection_from_host(self._address, port, scheme, {**(pool_kwargs or {}), **named})
 
 
-def _s3(config: dict[str, Any], secret: dict[str, str], allow: str) -> str:
-    pool = _Pinned(resolve(*host_of("s3", config), allow)[0])
+def _s3(config: dict[str, Any], secret: dict[str, str], settings: Settings) -> str:
+    host, port = host_of("s3", config) or ("", 0)
+    pool = _Pinned(resolve(host, port, settings.egress_allow)[0])
     client = Minio(
         config["endpoint"], access_key=secret.get("access_key"), secret_key=secret.get("secret_key"),
         session_token=secret.get("session_token"), secure=config["secure"], region=config["region"], http_client=pool,
@@ -78,25 +87,19 @@ def _s3(config: dict[str, Any], secret: dict[str, str], allow: str) -> str:
     return f"The store lists the bucket {config['bucket']}."
 
 
-def _postgres(config: dict[str, Any], secret: dict[str, str], allow: str) -> str:
-    addresses = resolve(*host_of("postgres", config), allow)
-    options = f"-c default_transaction_read_only=on -c statement_timeout={SECONDS * 1000}"
-    try:
-        with psycopg.connect(
-            host=config["host"], hostaddr=addresses[0], port=config["port"], dbname=config["database"],
-            user=config["user"], password=secret.get("password", ""), passfile=NO_FILE,
-            sslmode=config["sslmode"], connect_timeout=SECONDS, application_name="trainhouse", options=options,
-            tcp_user_timeout=SECONDS * 1000,
-        ) as session:  # fmt: skip
-            session.execute("select 1")
-            version = session.info.server_version
-    except psycopg.OperationalError as error:
-        if error.sqlstate is None and not _was_refused(str(error)):
-            raise SourceUnavailable("The database does not answer.") from None
-        raise SourceRefused("The database refuses this role, password or database name.") from None
-    except psycopg.Error as error:
-        raise SourceRefused(f"The database answered {type(error).__name__}.") from None
-    return f"Postgres {version // 10_000} answers."
+def _postgres(config: dict[str, Any], secret: dict[str, str], settings: Settings) -> str:
+    with postgres.reached(config, secret, settings=settings, seconds=SECONDS, max_bytes=MAX_BYTES) as way:
+        try:
+            with psycopg.connect(way.conninfo) as session:
+                powers, own, version = session.execute(postgres.ABOUT).fetchone() or (None, False, "")
+        except psycopg.OperationalError as error:
+            if error.sqlstate is None and not _was_refused(str(error)):
+                raise SourceUnavailable("The database does not answer.") from None
+            raise SourceRefused("The database refuses this role, password or database name.") from None
+        except psycopg.Error as error:
+            raise SourceRefused(f"The database answered {type(error).__name__}.") from None
+    postgres.judge(powers, own=own)
+    return f"Postgres {version.partition('.')[0]} answers."
 
 
 def _was_refused(words: str) -> bool:
@@ -104,4 +107,33 @@ def _was_refused(words: str) -> bool:
     return "FATAL" in words and "starting up" not in words and "too many" not in words
 
 
-REACH = {"s3": _s3, "postgres": _postgres}
+def _mysql(config: dict[str, Any], secret: dict[str, str], settings: Settings) -> str:
+    with mysql.session(config, secret, settings=settings, seconds=SECONDS, max_bytes=MAX_BYTES) as session:
+        return " ".join(mysql.product(session)) + " answers."
+
+
+def _sqlite(config: dict[str, Any], _secret: dict[str, str], settings: Settings) -> str:
+    until = monotonic() + SECONDS
+    with sqlite.session(config, settings=settings, late=lambda: monotonic() > until) as session:
+        (count,) = session.execute("select count(*) from sqlite_master where type in ('table', 'view')").fetchone()
+    return f"The file has {count} tables."
+
+
+def _http(config: dict[str, Any], secret: dict[str, str], settings: Settings) -> str:
+    url = http.base(config) + str(config.get("path") or "/")
+    with TemporaryDirectory() as folder:
+        got = Egress(settings).get_to_file(
+            url, Path(folder) / "answer", http.headers(url, config, secret), deadline_seconds=SECONDS, max_bytes=2**30,
+            head_only=True,
+        )  # fmt: skip
+    http.require_good(got.status)
+    return f"The server answers {got.status}."
+
+
+REACH: dict[str, Callable[[dict[str, Any], dict[str, str], Settings], str]] = {
+    "s3": _s3,
+    "postgres": _postgres,
+    "mysql": _mysql,
+    "sqlite": _sqlite,
+    "http": _http,
+}

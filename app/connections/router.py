@@ -34,7 +34,7 @@ def make_connection(
     once: AdminOnce,
 ) -> Response:
     """Keeps how to reach an engine. The secret is sealed and never shown again."""
-    service.check_host(wanted, allow=settings.egress_allow)
+    service.check_host(wanted, settings=settings)
     made = service.make(session, vault, caller.project_id, wanted)
     return once.answer(201, made, headers={"Location": f"/v1/connections/{made.name}"})
 
@@ -65,4 +65,4 @@ def test_connection(
     """Reaches the engine with the stored secret and says what came of it, within some seconds."""
     with transaction(request.app.state.engine) as session:
         row = service.find(session, caller.project_id, name)
-    return service.test(row, vault, allow=settings.egress_allow)
+    return service.test(row, vault, settings=settings)

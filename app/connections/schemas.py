@@ -4,12 +4,17 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from app.spec.base import Label, Part, no_nul
 from app.spec.data import ConnectionName
 
 HOST = re.compile(r"\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]{2,45}")
+HEADER_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
+OWN_HEADERS = frozenset({
+    "host", "connection", "content-length", "transfer-encoding", "accept-encoding", "expect", "range", "te", "upgrade",
+    "trailer", "keep-alive", "proxy-authorization", "content-encoding",
+})  # fmt: skip
 
 
 def _one_host(host: str) -> str:
@@ -31,6 +36,18 @@ def _no_nul_inside(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _no_line_break(secret: SecretStr) -> SecretStr:
+    if not HEADER_VALUE.fullmatch(secret.get_secret_value()):
+        raise ValueError("must be printable ASCII without line breaks")
+    return secret
+
+
+def _free_header(name: str) -> str:
+    if name.lower() in OWN_HEADERS:
+        raise ValueError("is a header that the request itself needs")
+    return name
+
+
 Hidden = Annotated[
     SecretStr, Field(strict=False, min_length=1, max_length=4_096, json_schema_extra={"writeOnly": True}),
     AfterValidator(_no_nul_inside),
@@ -39,6 +56,13 @@ Host = Annotated[
     str, Field(min_length=1, max_length=253, examples=["warehouse.example.com"]), AfterValidator(_one_host)
 ]
 Name = Annotated[Label, Field(min_length=1, max_length=63)]
+
+
+SslMode = Literal["disable", "prefer", "require", "verify-full"]
+"""`verify-full` checks the server's certificate and name; `require` encrypts without knowing the server."""
+Authority = Annotated[str, Field(max_length=65_536, pattern=r"^\s*-----BEGIN CERTIFICATE-----"), AfterValidator(no_nul)]
+"""PEM certificates that sign the server's, where the system's do not."""
+HeaderValue = Annotated[Hidden, AfterValidator(_no_line_break)]
 
 
 class S3Config(Part):
@@ -68,13 +92,67 @@ class PostgresConfig(Part):
     port: Annotated[int, Field(ge=1, le=65_535)] = 5432
     database: Name
     user: Name
-    sslmode: Literal["disable", "prefer", "require"] = "prefer"
+    sslmode: SslMode = "prefer"
+    ca: Authority | None = None
 
 
 class PostgresSecret(Part):
     """The password of the role."""
 
     password: Hidden
+
+
+class MysqlConfig(Part):
+    """Where a MySQL or MariaDB database is, and as whom it is read."""
+
+    host: Host
+    port: Annotated[int, Field(ge=1, le=65_535)] = 3306
+    database: Name
+    user: Name
+    sslmode: SslMode = "prefer"
+    ca: Authority | None = None
+
+
+class MysqlSecret(Part):
+    """The password of the role."""
+
+    password: Hidden
+
+
+class SqliteConfig(Part):
+    """Which file of the operator's folder is read."""
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+    """A plain name, in the folder that TRAINHOUSE_SQLITE_DIR names."""
+
+
+class HttpConfig(Part):
+    """The one server to which a secret goes."""
+
+    host: Annotated[str, Field(min_length=1, max_length=260), AfterValidator(_host_and_port)]
+    """host or host:port, as in the URLs of the sources"""
+    secure: bool = True
+    """false where the server speaks no TLS, which only the operator's own networks may"""
+    header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$"), AfterValidator(_free_header)] = (
+        "Authorization"
+    )
+    """Which header carries the secret's `value`; a `token` goes into Authorization."""
+    path: Annotated[str, Field(pattern=r"^/[!-~]{0,1023}$")] = "/"
+    """What a test of the connection asks for."""
+
+
+class HttpSecret(Part):
+    """A bearer token, or a header's whole value."""
+
+    token: HeaderValue | None = None
+    value: HeaderValue | None = None
+
+    @model_validator(mode="after")
+    def one_of_token_and_value(self) -> "HttpSecret":
+        """Exactly one of `token` and `value` authorises."""
+        if (self.token is None) == (self.value is None):
+            raise ValueError("give exactly one of token and value")
+        return self
 
 
 class S3Connection(Part):
@@ -114,7 +192,59 @@ class PostgresConnection(Part):
     secret: PostgresSecret | None = None
 
 
-ConnectionRequest = Annotated[S3Connection | PostgresConnection, Field(discriminator="kind")]
+class MysqlConnection(Part):
+    """A MySQL or MariaDB database that is wanted as a connection; give a role that may only read."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{
+                "name": "shop", "kind": "mysql",
+                "config": {"host": "shop.example.com", "database": "orders", "user": "reader", "sslmode": "verify-full"},
+                "secret": {"password": "a-password"},
+            }]
+        }
+    )  # fmt: skip
+
+    name: ConnectionName
+    kind: Literal["mysql"]
+    config: MysqlConfig
+    secret: MysqlSecret | None = None
+
+
+class SqliteConnection(Part):
+    """A SQLite file of the operator's folder that is wanted as a connection."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "sensors", "kind": "sqlite", "config": {"file": "sensors.db"}}]}
+    )
+
+    name: ConnectionName
+    kind: Literal["sqlite"]
+    config: SqliteConfig
+
+
+class HttpConnection(Part):
+    """A server whose files need a token; a source of kind http names it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{
+                "name": "exports", "kind": "http", "config": {"host": "exports.example.com"},
+                "secret": {"token": "a-bearer-token"},
+            }]
+        }
+    )  # fmt: skip
+
+    name: ConnectionName
+    kind: Literal["http"]
+    config: HttpConfig
+    secret: HttpSecret
+
+
+AnyConnection = (
+    S3Connection | PostgresConnection | MysqlConnection | SqliteConnection | HttpConnection
+)
+ConnectionRequest = Annotated[AnyConnection, Field(discriminator="kind")]
 
 
 class ConnectionShown(BaseModel):
@@ -124,7 +254,7 @@ class ConnectionShown(BaseModel):
 
     id: str = Field(examples=["con_06f4wx0v2s7m5d1c9b8a3n6k2e"])
     name: str
-    kind: Literal["s3", "postgres"]
+    kind: Literal["s3", "postgres", "mysql", "sqlite", "http"]
     config: dict[str, Any]
     has_secret: bool
     created_at: datetime

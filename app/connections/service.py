@@ -9,24 +9,33 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.connections.postgres import own_database
 from app.connections.reach import host_of, reach
-from app.connections.schemas import ConnectionShown, ConnectionTested, PostgresConnection, S3Connection
+from app.connections.schemas import AnyConnection, ConnectionShown, ConnectionTested
 from app.egress import resolve
-from app.errors import Conflict, EgressDenied, NotFound, SourceRefused, SourceUnavailable, Violation
+from app.egress.own import is_own_database
+from app.errors import Conflict, EgressDenied, NotFound, SourceRefused, SourceUnavailable, TooLarge, Violation
 from app.ids import new_id
 from app.secrets import Vault
+from app.settings import Settings
 from app.tables import Connection
 
 
-def check_host(wanted: S3Connection | PostgresConnection, *, allow: str) -> None:
+def check_host(wanted: AnyConnection, *, settings: Settings) -> None:
     """Refuses a host that may not be reached; one whose name has no address now is judged again at each use.
 
     Raises:
         EgressDenied
+        SourceRefused: `own_database`.
     """
-    host, port = host_of(wanted.kind, wanted.config.model_dump())
+    led = host_of(wanted.kind, wanted.config.model_dump())
+    if led is None:
+        return
+    host, port = led
     try:
-        resolve(host, port, allow)
+        addresses = resolve(host, port, settings.egress_allow)
+        if wanted.kind == "postgres" and is_own_database(addresses, port, wanted.config.database, settings=settings):
+            raise own_database(pointer="/config/database")
     except SourceUnavailable:
         return
     except EgressDenied as error:
@@ -37,13 +46,14 @@ def check_host(wanted: S3Connection | PostgresConnection, *, allow: str) -> None
         raise EgressDenied(error.detail, code=error.stable_code, hint=error.hint, violations=[fault]) from None
 
 
-def make(session: Session, vault: Vault, project_id: str, wanted: S3Connection | PostgresConnection) -> ConnectionShown:
+def make(session: Session, vault: Vault, project_id: str, wanted: AnyConnection) -> ConnectionShown:
     """A new connection.
 
     Raises:
         Conflict: the project has one of this name.
     """
-    secret = _opened(wanted.secret.model_dump(exclude_none=True)) if wanted.secret else None
+    given = getattr(wanted, "secret", None)
+    secret = _opened(given.model_dump(exclude_none=True)) if given else None
     made = (
         insert(Connection)
         .values(
@@ -94,12 +104,12 @@ def remove(session: Session, project_id: str, name: str) -> None:
     session.delete(find(session, project_id, name))
 
 
-def test(row: Connection, vault: Vault, *, allow: str) -> ConnectionTested:
+def test(row: Connection, vault: Vault, *, settings: Settings) -> ConnectionTested:
     """What comes of reaching the engine; a refusal is an answer, not an error."""
     started, code = perf_counter(), None
     try:
-        detail = reach(row.kind, row.config, vault.unseal_mapping(row.sealed_secret), allow=allow)
-    except (EgressDenied, SourceRefused, SourceUnavailable) as error:
+        detail = reach(row.kind, row.config, vault.unseal_mapping(row.sealed_secret), settings=settings)
+    except (EgressDenied, SourceRefused, SourceUnavailable, TooLarge) as error:
         code, detail = error.stable_code, error.detail
     return ConnectionTested(ok=code is None, code=code, detail=detail, duration_seconds=perf_counter() - started)
 

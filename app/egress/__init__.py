@@ -5,6 +5,7 @@ operator's allow-list, and the connection goes to the very address that was judg
 """
 
 from app.egress.addresses import resolve
-from app.egress.sending import Egress, EgressResponse
+from app.egress.relay import Relay
+from app.egress.sending import Egress, EgressResponse, Fetched
 
-__all__ = ["Egress", "EgressResponse", "resolve"]
+__all__ = ["Egress", "EgressResponse", "Fetched", "Relay", "resolve"]

@@ -1,22 +1,27 @@
-"""Sends to callers' URLs: to the address that was judged, once, within a deadline."""
+"""Sends to callers' URLs, and gets from them: to the address that was judged, once, within a deadline."""
 
+import hashlib
 import http.client
-import io
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from time import monotonic
-from typing import IO, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from app.egress.addresses import judge, networks
+from app.egress.own import own_ports
 from app.egress.urls import refuse_engine, refuse_port, split
-from app.errors import EgressDenied, ReceiverUnavailable, SourceUnavailable
+from app.egress.wire import MAX_HEAD_BYTES, Deadlined, answer, connect, left, request, tls_words
+from app.errors import EgressDenied, ReceiverUnavailable, SourceRefused, SourceUnavailable, TooLarge
 from app.settings import Settings
 
-MAX_HEAD_BYTES = 64 * 1024
+CHUNK = 256 * 1024
+CONNECT_SECONDS = 10.0
+IDLE_SECONDS = 60.0
+"""A source that says nothing for so long has gone."""
 PRIVATE_NAMES = (
     "localhost",
     "local",
@@ -40,11 +45,14 @@ class EgressResponse:
     body: bytes
 
 
-def own_ports(settings: Settings) -> frozenset[int]:
-    """The ports at which this service and its engines listen."""
-    redis = settings.redis_url.get_secret_value() if settings.redis_url else ""
-    urls = [settings.database_url.get_secret_value(), redis, f"s3://{settings.s3_endpoint}", settings.public_url]
-    return frozenset(port for url in urls if (port := urlsplit(url).port) is not None)
+@dataclass(frozen=True)
+class Fetched:
+    """What a GET brought: the status, the headers with lower-case names, and of a body that was kept size and digest."""
+
+    status: int
+    headers: Mapping[str, str]
+    size_bytes: int = 0
+    sha256: str = ""
 
 
 class Egress:
@@ -102,91 +110,107 @@ class Egress:
         """
         until = monotonic() + deadline_seconds
         parts, port = split(url)
-        host = str(parts.hostname)
-        addresses = self._judge_target(parts.scheme, host, port=port)
+        addresses = self._judge_target(parts.scheme, str(parts.hostname), port=port)
+        agent = {"User-Agent": "Trainhouse-Webhooks/1"}
         try:
-            with self._connect(addresses, port, host=host, tls=parts.scheme == "https", until=until) as connected:
-                connected.settimeout(_left(until))
-                connected.sendall(_request(parts, port, body=body, headers=headers))
-                return _answer(connected, until=until, limit=max_response_bytes)
+            with self._connect(addresses, port, parts=parts, until=until) as connected:
+                connected.settimeout(left(until))
+                connected.sendall(request("POST", parts, port, body=body, headers={**agent, **headers}))
+                stream = Deadlined(connected, until=until, limit=MAX_HEAD_BYTES + max_response_bytes)
+                response, said = answer(stream, "POST")
+                return EgressResponse(response.status, said, _excerpt(response, max_response_bytes))
         except TimeoutError:
             raise ReceiverUnavailable(
                 f"No answer within {deadline_seconds:g} seconds.", code="receiver_timeout"
             ) from None
         except ssl.SSLError as error:
-            raise ReceiverUnavailable(f"TLS failed: {_tls_words(error)}.", code="receiver_tls") from None
+            raise ReceiverUnavailable(f"TLS failed: {tls_words(error)}.", code="receiver_tls") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise ReceiverUnavailable(f"The receiver did not answer in HTTP ({type(error).__name__}).") from None
 
-    def _connect(self, addresses: list[str], port: int, *, host: str, tls: bool, until: float) -> socket.socket:
-        failure: OSError = TimeoutError()
-        for address in addresses[:3]:
-            try:
-                plain = socket.create_connection((address, port), timeout=_left(until))
-                plain.settimeout(_left(until))
-                return self._tls.wrap_socket(plain, server_hostname=host) if tls else plain
-            except ssl.SSLError:
-                raise
-            except OSError as error:
-                failure = error
-        raise failure
+    def get_to_file(
+        self, url: str, path: Path, headers: Mapping[str, str], *, deadline_seconds: float, max_bytes: int,
+        on_bytes: Callable[[int, int | None], None] = lambda _count, _total: None, head_only: bool = False,
+    ) -> Fetched:  # fmt: skip
+        """GETs `url` into `path` from the address that was judged; follows no redirect, reads no proxy, decodes nothing.
+
+        Only an answer of status 200 has its body kept, and none where `head_only`. `on_bytes` is told after each piece how many bytes came, and
+        how many were announced.
+
+        Args:
+            deadline_seconds: For all of it, however slowly the server drips; 60 seconds of silence end it too.
+            max_bytes: A longer body is refused, announced or not.
+
+        Raises:
+            EgressDenied: the URL may not be reached.
+            SourceRefused: `not_http`, `bad_certificate`.
+            SourceUnavailable: nothing listens, the name cannot be looked up, it is too slow, or `cut_short`.
+            TooLarge: the body is longer than `max_bytes`.
+        """
+        until = monotonic() + deadline_seconds
+        parts, port = split(url)
+        addresses = self._judge_target(parts.scheme, str(parts.hostname), port=port)
+        try:
+            soon = min(until, monotonic() + CONNECT_SECONDS)
+            with self._connect(addresses, port, parts=parts, until=soon) as connected:
+                connected.settimeout(left(soon))
+                connected.sendall(request("GET", parts, port, headers=headers))
+                stream = Deadlined(connected, until=until, limit=2 * max_bytes + 2 * MAX_HEAD_BYTES, idle=IDLE_SECONDS)
+                response, said = answer(stream, "GET")
+                if head_only or response.status != http.HTTPStatus.OK:
+                    return Fetched(response.status, said)
+                return _kept(response, said, path, max_bytes=max_bytes, on_bytes=on_bytes)
+        except TimeoutError:
+            raise SourceUnavailable(
+                "The server did not answer in time, or too slowly.", code="source_timeout"
+            ) from None
+        except ssl.SSLCertVerificationError as error:
+            raise SourceRefused(f"The server's certificate does not hold: {tls_words(error)}.",
+                                code="bad_certificate", hint="The certificate must be valid for the URL's host.") from None  # fmt: skip
+        except (http.client.HTTPException, ValueError) as error:
+            raise SourceRefused(
+                f"The server does not answer in HTTP ({type(error).__name__}).", code="not_http"
+            ) from None
+        except OSError as error:
+            raise SourceUnavailable(f"The server does not answer ({type(error).__name__}).") from None
+
+    def _connect(self, addresses: list[str], port: int, *, parts: SplitResult, until: float) -> socket.socket:
+        tls = self._tls if parts.scheme == "https" else None
+        return connect(addresses, port, host=str(parts.hostname), tls=tls, until=until)
 
 
-def _left(until: float) -> float:
-    left = until - monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
+def _kept(
+    response: http.client.HTTPResponse, said: dict[str, str], path: Path, *, max_bytes: int,
+    on_bytes: Callable[[int, int | None], None],
+) -> Fetched:  # fmt: skip
+    """The body in `path`, as it came."""
+    announced, count, digest = response.length, 0, hashlib.sha256()
+    if announced is not None and announced > max_bytes:
+        raise _too_large(announced, max_bytes)
+    with path.open("wb") as file:
+        try:
+            while piece := response.read1(CHUNK):
+                count += len(piece)
+                if count > max_bytes:
+                    raise _too_large(count, max_bytes)
+                digest.update(piece)
+                file.write(piece)
+                on_bytes(count, announced)
+        except (http.client.IncompleteRead, ConnectionError):
+            raise _cut_short(count, announced) from None
+    if announced is not None and count != announced:
+        raise _cut_short(count, announced)
+    return Fetched(response.status, said, count, digest.hexdigest())
 
 
-def _tls_words(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    return (error.reason or "handshake").replace("_", " ").lower()
+def _too_large(size: int, limit: int) -> TooLarge:
+    return TooLarge(f"The file has {size:,} bytes or more; at most {limit:,} are read.",
+                    hint="Offer the file in parts, or as Parquet.")  # fmt: skip
 
 
-def _request(parts: SplitResult, port: int, *, body: bytes, headers: Mapping[str, str]) -> bytes:
-    default = {"https": 443, "http": 80}[parts.scheme]
-    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else str(parts.hostname)
-    lines = {
-        "Host": host if port == default else f"{host}:{port}", "User-Agent": "Trainhouse-Webhooks/1", "Accept": "*/*",
-        "Accept-Encoding": "identity", "Connection": "close", "Content-Length": str(len(body)), **headers,
-    }  # fmt: skip
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    if head.count("\n") != len(lines):
-        raise ValueError("a header holds a line break")
-    return f"POST {target} HTTP/1.1\r\n{head}\r\n".encode("ascii") + body
-
-
-class _Deadlined(io.RawIOBase):
-    """The bytes of a socket, until a point in time and up to a number of bytes."""
-
-    def __init__(self, connected: socket.socket, *, until: float, limit: int) -> None:
-        self._connected, self._until, self._limit = connected, until, limit
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._connected.settimeout(_left(self._until))
-        count = self._connected.recv_into(buffer)
-        self._limit -= count
-        if self._limit < 0:
-            raise ValueError("the answer is too long")
-        return count
-
-    def makefile(self, _mode: str) -> IO[bytes]:
-        """What http.client asks of a socket."""
-        return io.BufferedReader(self, 4_096)
-
-
-def _answer(connected: socket.socket, *, until: float, limit: int) -> EgressResponse:
-    stream = _Deadlined(connected, until=until, limit=MAX_HEAD_BYTES + limit)
-    response = http.client.HTTPResponse(stream, method="POST")  # type: ignore[arg-type]  # it only calls makefile
-    response.begin()
-    headers = {name.lower(): value for name, value in reversed(response.getheaders())}
-    return EgressResponse(response.status, headers, _excerpt(response, limit))
+def _cut_short(count: int, announced: int | None) -> SourceUnavailable:
+    of = f" of {announced:,}" if announced is not None else ""
+    return SourceUnavailable(f"The server broke off after {count:,}{of} bytes.", code="cut_short")
 
 
 def _excerpt(response: http.client.HTTPResponse, limit: int) -> bytes:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import make_url, select
@@ -12,6 +13,7 @@ from app.db import transaction
 from app.main import build
 from app.settings import Settings
 from app.tables import Connection
+from standalone.engines import Engines
 from tests.api.rows import Tenant
 
 LAKE = {
@@ -114,7 +116,7 @@ def test_a_store_that_is_inside_or_no_host_is_refused(closed: PlainClient, admin
 
 
 @pytest.mark.parametrize(("change", "pointer"), [
-    ({"kind": "mysql"}, "/kind"), ({"kind": "sqlite"}, "/kind"), ({"kind": None}, "/kind"), ({"name": "../x"}, "/name"),
+    ({"kind": "mssql"}, "/kind"), ({"kind": "file"}, "/kind"), ({"kind": None}, "/kind"), ({"name": "../x"}, "/name"),
     ({"name": ""}, "/name"), ({"url": "postgresql://x"}, "/url"), ({"config": {}}, "/config/host"),
     ({"config": WAREHOUSE["config"] | {"options": "-c x"}}, "/config/options"),
     ({"config": WAREHOUSE["config"] | {"sslkey": "~/.ssh/id"}}, "/config/sslkey"),
@@ -155,19 +157,33 @@ def test_a_store_that_refuses_the_key_says_so_without_it(
     assert "very-secret" not in str(found)
 
 
-def test_a_database_that_lets_us_in_says_so(inside: PlainClient, admin: dict[str, str], settings: Settings):
+def test_a_database_that_lets_us_in_says_so(
+    inside: PlainClient, admin: dict[str, str], settings: Settings, engines: Engines
+):  # fmt: skip
+    with psycopg.connect(engines.postgres.admin_url, autocommit=True) as owner:
+        owner.execute("create role let_in login password 'reads'")
     url = make_url(settings.database_url.get_secret_value())
-    config = {
-        "host": "127.0.0.1",
-        "port": url.port,
-        "database": url.database,
-        "user": url.username,
-        "sslmode": "disable",
-    }
-    wish = {"name": "own", "kind": "postgres", "config": config, "secret": {"password": url.password or "none"}}
+    config = {"host": "127.0.0.1", "port": url.port, "database": "postgres", "user": "let_in", "sslmode": "disable"}
+    wish = {"name": "other", "kind": "postgres", "config": config, "secret": {"password": "reads"}}
     assert tried(inside, admin, wish)["detail"].startswith("Postgres ")
     nowhere = tried(inside, admin, wish | {"name": "nowhere", "config": config | {"database": "no_such_database"}})
     assert (nowhere["ok"], nowhere["code"]) == (False, "source_refused")
+    power = {
+        "config": config | {"user": "postgres"},
+        "secret": {"password": engines.postgres.secrets["postgres_admin"]},
+    }
+    assert tried(inside, admin, wish | power | {"name": "power"})["code"] == "too_powerful"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_services_own_database_is_refused(
+    inside: PlainClient, admin: dict[str, str], settings: Settings, host: str
+):  # fmt: skip
+    url = make_url(settings.database_url.get_secret_value())
+    config = {"host": host, "port": url.port, "database": url.database, "user": "nobody"}
+    refused = inside.post("/v1/connections", headers=admin, json=WAREHOUSE | {"config": config})
+    assert (refused.status_code, refused.json()["code"]) == (422, "own_database")
+    assert refused.json()["errors"][0]["pointer"] == "/config/database"
 
 
 def test_an_engine_that_does_not_answer_is_unavailable(inside: PlainClient, admin: dict[str, str]):
