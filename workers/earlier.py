@@ -1,14 +1,14 @@
 """What earlier jobs did already: found by key, checked in the store, and taken over."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from app.db import transaction
-from app.states import StageStatus
+from app.states import STAGES, StageStatus
 from app.tables import Artifact, Job, JobStage
 from workers import reuse
 from workers.context import Blob, Done, Warned
@@ -25,6 +25,15 @@ class Earlier:
     job_id: str
     done: Done
     artifacts: Mapping[str, Blob]
+
+
+class Claimed(Protocol):
+    """Whose work it is."""
+
+    @property
+    def project_id(self) -> str: ...
+    @property
+    def model(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,24 @@ def taken_over(workspace: JobWorkspace, found: Found, *, key: Key) -> tuple[Done
     return earlier.done, Reuse(
         reused=True, reason=found.reason, from_job=earlier.job_id, key=key.value, parts=key.parts
     )
+
+
+def outlook(engine: Engine, workspace: JobWorkspace, claim: Claimed, planned: Done) -> Done:
+    """The plan with a word for each stage: whether a job of this spec would take it over, run it, or not reach it."""
+    keys = {name: Key(**key) for name, key in planned.output["keys"].items()}
+    blocked_at, stages = planned.output["blocked_at"], []
+    for name in STAGES:
+        passed = blocked_at is not None and STAGES.index(name) > STAGES.index(blocked_at)
+        would, reason = ("not_reached", f"The job would end at {blocked_at}.") if passed else ("run", "")
+        if name == blocked_at:
+            would, reason = "fail", "See the findings."
+        elif not passed and name in keys:
+            found = find(engine, project_id=claim.project_id, model=claim.model, stage=name, key=keys[name])
+            reuse_it = found.earlier is not None and workspace.are_stored(found.earlier.artifacts)
+            would, reason = "reuse" if reuse_it else "run", found.reason
+        stages.append({"name": name, "would": would, "reason": reason})
+    plan = {**planned.facts["plan"], "stages": stages}
+    return replace(planned, facts={**planned.facts, "plan": plan})
 
 
 def shown(reuse_of: Reuse) -> dict[str, Any]:

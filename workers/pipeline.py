@@ -24,7 +24,7 @@ from app.errors import (
 from app.states import STAGES_OF
 from workers import clerk, earlier, planning
 from workers.clerk import Claim
-from workers.context import Blob, Context, Outcome, Refused
+from workers.context import Blob, Context, Done, Outcome, Refused
 from workers.earlier import Found, Reuse
 from workers.lease import Keeper
 from workers.loading import Loaded, load
@@ -152,9 +152,14 @@ def _done_before_or_now(
     work: Work, workspace: JobWorkspace, ctx: Context, *, stage: str
 ) -> tuple[Outcome, Reuse | None]:
     """What an earlier job's stage said, where it did the same with the same data; otherwise what the stage says now."""
+    claim = work.claim
     if stage not in READS:
-        return RUNNERS[stage].run(ctx), None
-    key, claim = key_of(stage, ctx), work.claim
+        outcome: Outcome = RUNNERS[stage].run(ctx)
+        if stage == "plan" and isinstance(outcome, Done):
+            seen = patiently(work.keeper, lambda: earlier.outlook(work.room.engine, workspace, claim, outcome))
+            return seen, None
+        return outcome, None
+    key = key_of(stage, ctx)
     found = Found(None, "reproducibility.reuse is false.")
     if ctx.spec.reproducibility.reuse:
         found = patiently(

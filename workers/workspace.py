@@ -86,11 +86,15 @@ class JobWorkspace:
 
     def adopt(self, artifacts: Mapping[str, Blob]) -> bool:
         """Records artifacts of an earlier job as this stage's; False where one is no longer stored as it was."""
-        if not all(self._store.verify(self._project_id, blob.digest) for blob in artifacts.values()):
+        if not self.are_stored(artifacts):
             return False
         self._known.update(artifacts)
         self.made.update(artifacts)
         return True
+
+    def are_stored(self, artifacts: Mapping[str, Blob]) -> bool:
+        """Whether all of `artifacts` are in the store with the bytes that their digests say."""
+        return all(self._store.verify(self._project_id, blob.digest) for blob in artifacts.values())
 
     def put(self, name: str, path: Path, media_type: str = "application/octet-stream") -> Blob:
         """See Workspace."""
