@@ -8,22 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.preprocessing import OneHotEncoder, TargetEncoder
+from sklearn.preprocessing import TargetEncoder
 
-from workers import coerce
+from workers import coerce, labels, texts
+from workers.labels import MISSING
 
 Floats = npt.NDArray[np.float64]
 State = dict[str, Any]
 
-MISSING, UNKNOWN = -1, -2
 DAY_PARTS = ("year", "month", "day", "weekday", "hour", "epoch_seconds")
-HASH_FEATURES = 2**15
-MAX_LEARNED_TEXTS = 10_000
 ROWS_AT_A_TIME = 4_096
-SENTENCE_WORDS = 6.0
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,12 @@ class Lesson:
 
 
 def _fit_numbers(columns: list[str], _options: Mapping[str, Any], _lesson: Lesson) -> State:
-    return {"names": columns}
+    return {"names": columns, "origins": _each(columns, 1)}
+
+
+def _each(columns: list[str], names: int) -> list[int]:
+    """For `names` features of each column, the place of the column."""
+    return [place for place in range(len(columns)) for _ in range(names)]
 
 
 def _numbers(frame: pd.DataFrame, block: State, out: Floats) -> None:
@@ -62,7 +63,8 @@ def _fill(out: Floats, columns: list[Floats]) -> None:
 
 
 def _fit_times(columns: list[str], _options: Mapping[str, Any], _lesson: Lesson) -> State:
-    return {"names": [f"{name}.{part}" for name in columns for part in DAY_PARTS]}
+    names = [f"{name}.{part}" for name in columns for part in DAY_PARTS]
+    return {"names": names, "origins": _each(columns, len(DAY_PARTS))}
 
 
 def _times(frame: pd.DataFrame, block: State, out: Floats) -> None:
@@ -78,71 +80,82 @@ def _parts(micros: Floats) -> list[Floats]:
 
 
 def _fit_categories(columns: list[str], options: Mapping[str, Any], lesson: Lesson) -> State:
-    """The labels of each column that stand in at least `min_frequency` rows, sorted; codes are places in that list."""
-    kept = []
-    for name in columns:
-        counted = coerce.labels(lesson.frame[name], lesson.bases[name]).value_counts()
-        frequent = counted[counted >= options["min_frequency"]] if options["min_frequency"] > 1 else counted
-        kept.append(np.array(sorted(str(label) for label in frequent.index), dtype=np.str_))
-    return {"names": columns, "labels": kept, "bases": [lesson.bases[name] for name in columns]}
+    """The frequent labels of each column, sorted; codes are places in that list, and one more for the others."""
+    found = [
+        labels.counted(
+            lesson.frame[name], lesson.bases[name], min_frequency=options["min_frequency"], most=options.get("most")
+        )
+        for name in columns
+    ]
+    return {
+        "names": columns, "origins": _each(columns, 1), "labels": [labels.stored(one.labels) for one in found],
+        "bases": [lesson.bases[name] for name in columns], "rare": [one.rare > 0 for one in found],
+        "missing": [one.missing for one in found],
+    }  # fmt: skip
 
 
 def _codes(frame: pd.DataFrame, block: State) -> npt.NDArray[np.int64]:
-    """(rows, columns) Place of each label, or MISSING, or UNKNOWN."""
-    columns = []
-    for name, known, base in zip(block["columns"], block["labels"], block["bases"], strict=True):
-        labels = coerce.labels(frame[name], base)
-        codes = pd.Index(known, dtype="str").get_indexer(pd.Index(labels))
-        codes = np.where(codes >= 0, codes, UNKNOWN)
-        columns.append(np.where(labels.isna().to_numpy(), MISSING, codes))
-    return np.column_stack(columns).astype(np.int64)
+    """(rows, columns) Place of each label, that of rare ones, MISSING, or UNKNOWN."""
+    learned = zip(block["columns"], block["labels"], block["bases"], block["rare"], strict=True)
+    found = [labels.codes(frame[name], base, labels.restored(known), rare=rare) for name, known, base, rare in learned]
+    return np.column_stack(found)
 
 
 def _places(frame: pd.DataFrame, block: State, out: Floats) -> None:
     """Codes as numbers; NaN where the label is missing or unknown."""
-    codes = _codes(frame, block)
-    out[:] = np.where(codes >= 0, codes, np.nan)
+    learned = zip(block["columns"], block["labels"], block["bases"], block["rare"], strict=True)
+    columns = []
+    for name, known, base, rare in learned:
+        codes = labels.codes(frame[name], base, labels.restored(known), rare=rare)
+        column = codes.astype(np.float64)
+        column[codes < 0] = np.nan
+        columns.append(column)
+    _fill(out, columns)
 
 
 def _fit_one_hot(columns: list[str], options: Mapping[str, Any], lesson: Lesson) -> State:
-    state = _fit_categories(columns, {"min_frequency": 1}, lesson)
-    rows = len(lesson.frame)
-    encoder = OneHotEncoder(
-        handle_unknown="infrequent_if_exist", sparse_output=False, dtype=np.float64,
-        min_frequency=min(options["min_frequency"], max(1, rows // 20)), max_categories=options["max_categories"],
-    ).fit(_codes(lesson.frame, {**state, "columns": columns}))  # fmt: skip
-    names = []
-    for name, labels, held, rare in zip(
-        columns, state["labels"], encoder.categories_, encoder.infrequent_categories_, strict=True
-    ):
-        gone = set() if rare is None else set(rare.tolist())
-        names += [f"{name}={_shown(labels, code)}" for code in held.tolist() if code not in gone]
-        names += [f"{name}=(infrequent)"] if gone else []
-    return {**state, "names": names, "encoder": encoder}
-
-
-def _shown(labels: npt.NDArray[np.str_], code: int) -> str:
-    return "(missing)" if code == MISSING else str(labels[code])
+    """One feature for each frequent label, one for the others where there are any, one for missing ones if frequent."""
+    state = _fit_categories(columns, {**options, "most": options["max_categories"]}, lesson)
+    least = min(options["min_frequency"], max(1, len(lesson.frame) // labels.LEAST_SHARE))
+    names, origins, empty = [], [], []
+    for place, name in enumerate(columns):
+        own = [f"{name}={label}" for label in labels.restored(state["labels"][place]).to_pylist()]
+        apart = state["missing"][place] >= least
+        shared = state["rare"][place] or 0 < state["missing"][place] < least
+        state["rare"][place] = bool(shared)
+        own += [f"{name}=(infrequent)"] * shared + [f"{name}=(missing)"] * apart
+        empty.append(len(own) - 1 if apart else len(own) - 1 if shared else -1)
+        names += own
+        origins += [place] * len(own)
+    return {**state, "names": names, "origins": origins, "empty": empty}
 
 
 def _one_hot(frame: pd.DataFrame, block: State, out: Floats) -> None:
-    out[:] = block["encoder"].transform(_codes(frame, block))
+    """A one for the label; for what is neither known nor has a feature for the others, no one at all."""
+    out[:] = 0.0
+    codes, start = _codes(frame, block), 0
+    for place, empty in enumerate(block["empty"]):
+        own = np.where(codes[:, place] == MISSING, empty, codes[:, place])
+        rows = np.flatnonzero(own >= 0)
+        out[rows, start + own[rows]] = 1.0
+        start += block["origins"].count(place)
 
 
-def _fit_target(columns: list[str], _options: Mapping[str, Any], lesson: Lesson) -> State:
-    state = _fit_categories(columns, {"min_frequency": 1}, lesson)
+def _fit_target(columns: list[str], options: Mapping[str, Any], lesson: Lesson) -> State:
+    state = _fit_categories(columns, options, lesson)
     kind = {0: "continuous", 2: "binary"}.get(lesson.classes, "multiclass")
     y = lesson.y if kind == "continuous" else lesson.y.astype(np.int64)
     codes = _codes(lesson.frame, {**state, "columns": columns})
-    folds = (KFold if kind == "continuous" else StratifiedKFold)(5, shuffle=True, random_state=lesson.seed)
+    folds = (KFold if kind == "continuous" else StratifiedKFold)(FOLDS, shuffle=True, random_state=lesson.seed)
     encoder = TargetEncoder(target_type=kind, cv=folds)
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # classes with fewer rows than folds
         crossed = encoder.fit_transform(codes, y)
-    encoder.set_params(cv=5)  # only fitting needs folds; they are no part of the state
+    encoder.set_params(cv=FOLDS)  # only fitting needs folds; they are no part of the state
     names = [f"{name}.target" for name in columns]
     if kind == "multiclass":
         names = [f"{name}.target_{index}" for name in columns for index in encoder.classes_]
-    return {**state, "names": names, "encoder": encoder, "crossed": crossed}
+    origins = _each(columns, len(names) // len(columns))
+    return {**state, "names": names, "origins": origins, "encoder": encoder, "crossed": crossed}
 
 
 def _target(frame: pd.DataFrame, block: State, out: Floats) -> None:
@@ -150,42 +163,16 @@ def _target(frame: pd.DataFrame, block: State, out: Floats) -> None:
 
 
 def _fit_embedding(columns: list[str], options: Mapping[str, Any], lesson: Lesson) -> State:
-    """Hashed n-grams, weighed by rarity and reduced to a few directions; of words in sentences, else of characters."""
     (name,) = columns
-    state: State = {"columns": columns, "base": "text" if options["text"] else lesson.bases[name]}
-    distinct = np.asarray(pd.unique(coerce.labels(lesson.frame[name], state["base"]).dropna()), dtype=object)
-    if len(distinct) > MAX_LEARNED_TEXTS:
-        distinct = np.random.default_rng(lesson.seed).choice(distinct, MAX_LEARNED_TEXTS, replace=False)
-    written = [str(text) for text in distinct] or [""]
-    words = np.mean([text.count(" ") + 1 for text in written])
-    state["analyzer"] = "word" if words >= SENTENCE_WORDS else "char_wb"
-    hashed = _hashed(written, state["analyzer"])
-    idf = TfidfTransformer(sublinear_tf=True).fit(hashed)
-    size = max(1, min(options["dimensions"], len(written) - 1))
-    with np.errstate(invalid="ignore"):  # texts without a single n-gram have no variance to explain
-        svd = TruncatedSVD(size, random_state=lesson.seed, n_iter=3).fit(idf.transform(hashed))
-    return {**state, "names": [f"{name}[{index}]" for index in range(size)], "idf": idf, "svd": svd}
-
-
-def _hashed(written: list[str], analyzer: str) -> Any:
-    """(texts, HASH_FEATURES) sparse counts of n-grams."""
-    spans = (1, 2) if analyzer == "word" else (3, 4)
-    return HashingVectorizer(
-        analyzer=analyzer,
-        ngram_range=spans,
-        n_features=HASH_FEATURES,
-        norm=None,
-        alternate_sign=False,
-        dtype=np.float32,
-    ).transform(written)
+    base = "text" if options["text"] else lesson.bases[name]
+    learned = texts.learn(lesson.frame[name], base, dimensions=options["dimensions"], seed=lesson.seed)
+    size = learned["components"].shape[1]
+    names = [f"{name}[{index}]" for index in range(size)]
+    return {"base": base, "names": names, "origins": [0] * size, "learned": learned}
 
 
 def _embedding(frame: pd.DataFrame, block: State, out: Floats) -> None:
-    """Every distinct text is embedded once; a missing text is the empty one."""
-    labels = coerce.labels(frame[block["columns"][0]], block["base"]).fillna("")
-    codes, distinct = pd.factorize(labels)
-    hashed = _hashed([str(text) for text in distinct], block["analyzer"])
-    out[:] = block["svd"].transform(block["idf"].transform(hashed))[codes]
+    texts.embed(frame[block["columns"][0]], block["base"], block["learned"], out)
 
 
 Fit = Callable[[list[str], Mapping[str, Any], Lesson], State]

@@ -151,7 +151,7 @@ def _settled(inside: Counts, noise: Counts, shares: Counts, *, rows: int) -> tup
         of_group = np.argmax(blurred * weights, axis=1).astype(np.int8)
         kept = np.bincount(of_group, weights=inside[np.arange(len(inside)), of_group], minlength=3)
         got = kept / max(1.0, kept.sum())
-        score = float(_worth(kept[None], shares, rows)[0])
+        score = float(_worth(kept.astype(np.float64), shares, rows))
         if score > best:
             best, chosen = score, of_group
         weights *= (shares / np.maximum(got, 1e-3)) ** PATIENCE

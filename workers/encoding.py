@@ -1,6 +1,6 @@
 """The encoder: features in, numbers out; fitted on training rows, packed with the model, equal at serving."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
 
 from app.errors import DigestMismatch, InvalidData, bounded
+from app.spec.data import ColumnTransform
 from app.spec.job import JobSpec
-from workers import coerce, vault
+from workers import vault
 from workers.blocks import BLOCKS, Lesson, State
 from workers.prepared import TaskType
 
 Floats = npt.NDArray[np.float64]
-FORMAT = 1
+FORMAT = 2
 COLUMN_BY_COLUMN = {"embedding"}
 SCALERS: dict[str, Any] = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
 
@@ -31,6 +32,22 @@ class Step:
     options: tuple[tuple[str, Any], ...] = ()
     impute: str = "none"
     scale: str = "none"
+
+
+Lessons = Callable[[list[str]], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """Cross-fitted numbers: of the training rows, so that none of them has seen its own target.
+
+    Attributes:
+        start: The first of their columns.
+        numbers: (training rows, columns), to be taken instead of what `Encoder.transform` gives.
+    """
+
+    start: int
+    numbers: Floats
 
 
 BLIND = frozenset({Step("number"), Step("time")})
@@ -53,12 +70,10 @@ class Encoder:
     categorical: tuple[int, ...]
     blocks: tuple[State, ...]
 
-    @classmethod
-    def fit(
-        cls, frame: pd.DataFrame, y: Floats, *, spec: JobSpec, types: Mapping[str, str], task: TaskType
-    ) -> "Encoder":
-        """An encoder of the columns of `types` (name to kind), learned from `frame` (rows, …) and `y` (rows,)."""
-        return fit_transform(frame, y, train=np.ones(len(y), dtype=bool), spec=spec, types=types, task=task)[0]
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """For each column of the result, the input column that it is made of."""
+        return tuple(block["columns"][place] for block in self.blocks for place in block["origins"])
 
     def transform(self, frame: pd.DataFrame) -> Floats:
         """(rows, features) float64, C order. Labels and values never seen become missing, never an error.
@@ -78,38 +93,27 @@ class Encoder:
         return out
 
 
-def fit_transform(
-    frame: pd.DataFrame,
-    y: Floats,
-    *,
-    train: npt.NDArray[np.bool_],
-    spec: JobSpec,
-    types: Mapping[str, str],
-    task: TaskType,
-) -> tuple[Encoder, Floats]:
-    """(encoder learned from the rows of `train`, (rows, features) numbers of all rows of `frame`).
+def fit(
+    lessons: Lessons, y: Floats, *, spec: JobSpec, types: Mapping[str, str], bases: Mapping[str, str], task: TaskType
+) -> tuple[Encoder, list[Crossed]]:
+    """(an encoder of the columns of `types` (name to kind), what differs for the training rows).
 
-    Target encodings of the training rows are cross-fitted, so that none of them has seen its own target; only there
-    do the numbers differ from `encoder.transform(frame)`.
+    `lessons` gives the training rows of some columns, in the order of `y` (rows,); columns that are treated alike are
+    asked for together, and only those that something is learned from. `bases` say what the snapshot holds.
     """
     classes = 0 if task == "regression" else int(y.max()) + 1
     blocks: list[State] = []
-    crossed: list[Floats | None] = []
-    for step, columns in plan(spec, types):
-        part = frame[columns] if step in BLIND else frame.loc[train, columns].reset_index(drop=True)
-        bases = {name: coerce.base_of(frame[name]) for name in columns}
-        block = _learned(step, columns, Lesson(part, y[train], bases, classes, spec.reproducibility.seed))
-        crossed.append(block.pop("crossed", None))
-        blocks.append(block)
-    encoder = _assembled(tuple(types), blocks)
-    out = encoder.transform(frame)
+    crossed: list[Crossed] = []
     start = 0
-    for block, numbers in zip(blocks, crossed, strict=True):
-        end = start + len(block["names"])
+    for step, columns in plan(spec, types):
+        frame = pd.DataFrame() if step in BLIND else lessons(columns)
+        block = _learned(step, columns, Lesson(frame, y, bases, classes, spec.reproducibility.seed))
+        numbers = block.pop("crossed", None)
         if numbers is not None:
-            out[train, start:end] = _after(numbers, block)
-        start = end
-    return encoder, out
+            crossed.append(Crossed(start, _after(numbers, block)))
+        start += len(block["names"])
+        blocks.append(block)
+    return _assembled(tuple(types), blocks), crossed
 
 
 def _assembled(input_columns: tuple[str, ...], blocks: list[State]) -> Encoder:
@@ -177,34 +181,37 @@ def plan(spec: JobSpec, types: Mapping[str, str]) -> list[tuple[Step, list[str]]
 def _step(spec: JobSpec, name: str, kind: str) -> Step:
     """How the column `name` of `kind` is treated; `auto` goes by the trainer."""
     transform, linear = spec.transform, spec.training.algorithm == "linear"
-    own = transform.columns.get(name)
-    impute = (own and own.impute) or transform.numeric.impute
-    scale = (own and own.scale) or transform.numeric.scale
+    own = transform.columns.get(name, ColumnTransform())
+    impute: str = own.impute or transform.numeric.impute
+    scale: str = own.scale or transform.numeric.scale
     if impute == "auto":
         impute = "median" if linear else "none"
     if scale == "auto":
         scale = "standard" if linear else "none"
-    encode = (own and own.encode) or transform.categorical.encode
-    if encode == "auto":
-        encode = "one_hot" if linear else "native"
-    if encode == "native" and linear:
-        encode = "ordinal"
-    if kind == "categorical" or (own and own.encode):
-        return _category_step(spec, encode, impute, scale)
-    if kind == "text":
-        return Step("embedding", (("dimensions", transform.text.dimensions), ("text", True)), impute, scale)
+    if kind == "text" and own.encode in (None, "embedding"):
+        size = own.dimensions or transform.text.dimensions
+        return Step("embedding", (("dimensions", size), ("text", True)), impute, scale)
+    if kind == "categorical" or own.encode:
+        encode: str = own.encode or transform.categorical.encode
+        if encode == "auto":
+            encode = "one_hot" if linear else "native"
+        if encode == "native" and linear:
+            encode = "ordinal"
+        return _category_step(spec, own, encode, impute, scale)
     return Step("time" if kind == "datetime" else "number", (), impute, scale)
 
 
-def _category_step(spec: JobSpec, encode: str, impute: str, scale: str) -> Step:
+def _category_step(spec: JobSpec, own: ColumnTransform, encode: str, impute: str, scale: str) -> Step:
     given = spec.transform.categorical
     if encode == "embedding":
-        return Step("embedding", (("dimensions", given.dimensions), ("text", False)), impute, scale)
+        size = own.dimensions or given.dimensions
+        return Step("embedding", (("dimensions", size), ("text", False)), impute, scale)
+    options: tuple[tuple[str, Any], ...] = (("min_frequency", own.min_frequency or given.min_frequency),)
     if encode == "one_hot":
-        return Step("one_hot", (("max_categories", given.max_categories), ("min_frequency", given.min_frequency)))
-    if encode == "native":
-        return Step("native", (("min_frequency", 1),))
-    return Step(encode, (("min_frequency", 1),), impute, scale)
+        return Step("one_hot", (("max_categories", own.max_categories or given.max_categories), *options))
+    if own.max_categories:
+        options = (*options, ("most", own.max_categories))
+    return Step(encode, options) if encode == "native" else Step(encode, options, impute, scale)
 
 
 def dump(encoder: Encoder, path: Path) -> None:

@@ -1,8 +1,10 @@
 """What trainers take: the encoded matrix with its target, parts and names, and its file."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ import numpy.typing as npt
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 TaskType = Literal["binary", "multiclass", "regression"]
+FORMAT = "trainhouse-matrix-1"
 
 
 @dataclass(frozen=True)
@@ -46,28 +49,63 @@ class Prepared:
 
 
 def save(prepared: Prepared, path: Path) -> None:
-    """Writes `prepared` to `path` as an uncompressed npz that holds no pickle."""
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "x": prepared.x, "y": prepared.y, "part": prepared.part, "row": prepared.row,
-        "feature_names": np.asarray(prepared.feature_names, dtype=np.str_),
-        "categorical": np.asarray(prepared.categorical, dtype=np.int64),
-        "task": np.asarray(prepared.task, dtype=np.str_),
-        "classes": np.asarray(prepared.classes, dtype=np.str_),
+    """Writes `prepared` to `path`; see `write`."""
+    write(replace(prepared, x=prepared.x[:0]), [prepared.x], path)
+
+
+def write(prepared: Prepared, x: Iterable[npt.NDArray[np.float64]], path: Path) -> None:
+    """Writes the matrix whose rows come in the blocks `x` (each C order), and everything else of `prepared`, to `path`.
+
+    The file is a row of `.npy` arrays, one after the other: what the matrix is, as JSON; then `x`, `y`, `row`, `weight`
+    where there is one, and `part`. Each number stands where a map of the file can be read without copying it.
+    """
+    rows, features = len(prepared.y), len(prepared.feature_names)
+    about = {
+        "format": FORMAT, "weight": prepared.weight is not None, "categorical": list(prepared.categorical),
+        "task": prepared.task, "classes": list(prepared.classes), "feature_names": list(prepared.feature_names),
     }  # fmt: skip
-    if prepared.weight is not None:
-        arrays["weight"] = prepared.weight
+    written = json.dumps(about).encode()
     with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        _put(file, np.frombuffer(written + b" " * (-len(written) % 64), dtype=np.uint8))
+        header = {"descr": "<f8", "fortran_order": False, "shape": (rows, features)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in x:
+            np.ascontiguousarray(block, dtype=np.float64).tofile(file)
+        members = [prepared.y, prepared.row, prepared.weight, prepared.part]
+        for member in members:
+            if member is not None:
+                _put(file, member)
+
+
+def _put(file: BinaryIO, member: npt.NDArray[Any]) -> None:
+    np.lib.format.write_array(file, np.ascontiguousarray(member), allow_pickle=False)
 
 
 def load(path: Path) -> Prepared:
-    """The matrix that `save` wrote to `path`."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return Prepared(
-            x=arrays["x"], y=arrays["y"], weight=arrays.get("weight"),
-            part=arrays["part"], row=arrays["row"],
-            feature_names=tuple(str(name) for name in arrays["feature_names"]),
-            categorical=tuple(int(index) for index in arrays["categorical"]),
-            task=str(arrays["task"]),  # type: ignore[arg-type]  # written from a TaskType
-            classes=tuple(str(name) for name in arrays["classes"]),
-        )  # fmt: skip
+    """The matrix that `write` wrote to `path`; its arrays are read-only maps of the file, shared by all its readers.
+
+    Raises:
+        ValueError: the file is no matrix of this format.
+    """
+    whole: npt.NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r")
+    with path.open("rb") as file:
+        about = json.loads(_member(file, whole).tobytes())
+        if about["format"] != FORMAT:
+            raise ValueError("the file is no matrix of this format")
+        x, y, row = (_member(file, whole) for _ in range(3))
+        weight = _member(file, whole) if about["weight"] else None
+        part = _member(file, whole)
+    return Prepared(
+        x=x, y=y, weight=weight, part=part, row=row, feature_names=tuple(about["feature_names"]),
+        categorical=tuple(about["categorical"]), task=about["task"], classes=tuple(about["classes"]),
+    )  # fmt: skip
+
+
+def _member(file: BinaryIO, whole: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    """The next array of `file` as a part of its map `whole`."""
+    np.lib.format.read_magic(file)
+    shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    start = file.tell()
+    end = start + int(np.prod(shape)) * kind.itemsize
+    file.seek(end)
+    return np.asarray(whole[start:end]).view(kind).reshape(shape)

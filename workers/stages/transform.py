@@ -1,62 +1,113 @@
 """Transform: features become the matrix that trainers take; learned from the training part alone."""
 
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from threadpoolctl import threadpool_limits
 
 from app.errors import InvalidData, bounded
 from workers import columns, encoding, prepared, snapshot, targets
+from workers.batches import Source, base_of
 from workers.context import Context, Done
+from workers.encoding import Crossed, Encoder
 from workers.prepared import PARTS, Prepared
 from workers.targets import Target
+from workers.threads import limited
+
+Floats = npt.NDArray[np.float64]
+SHOWN_FEATURES = 200
 
 
 def run(ctx: Context) -> Done:
-    """Artifacts `encoder` (skops) and `matrix` (`workers.prepared`); output: `features`, the number of them.
+    """Artifacts `encoder` (skops), `matrix` (`workers.prepared`) and `lineage` (JSON: the column of each feature).
+
+    Output: `features` and `categorical`, the numbers of them, and `lineage` of the first features.
 
     Raises:
         InvalidData: `bad_weight`.
     """
-    said = ctx.outputs["validate"]
+    said, task = ctx.outputs["validate"], ctx.spec.task
     target = Target(said["task_type"], tuple(said["classes"]))
     types = columns.from_output(said["features"])
     divided = pq.read_table(ctx.workspace.get("split"))
-    rows = divided.column("row").to_numpy()
     part = pc.index_in(divided.column("part"), value_set=pa.array(PARTS)).to_numpy().astype(np.int8)
-    others = [name for name in (ctx.spec.task.target, ctx.spec.task.weight_column) if name is not None]
-    table = snapshot.rows(snapshot.read(ctx.workspace.get("snapshot"), [*types, *others]), rows)
-    y = targets.encode(table.column(ctx.spec.task.target), target)
-    frame = snapshot.frame(table.select(list(types)))
-    with threadpool_limits(ctx.threads):
-        encoder, x = encoding.fit_transform(
-            frame, y, train=part == 0, spec=ctx.spec, types=types, task=target.task_type
-        )
-    ctx.progress(1, 2)
-    matrix = Prepared(
-        x=x, y=y, weight=weights(table, ctx.spec.task.weight_column), part=part, row=rows,
-        feature_names=encoder.feature_names, categorical=encoder.categorical, task=target.task_type, classes=target.classes,
-    )  # fmt: skip
+    source = Source(ctx.workspace.get("snapshot"), divided.column("row").to_numpy(), said.get("readings", {}))
+    y = targets.encode(source.table([task.target]).column(0), target)
+    weight = weights(source.table([task.weight_column]), task.weight_column) if task.weight_column else None
+    with limited(ctx.threads):
+        encoder, crossed = learned(ctx, source, y, train=part == 0, types=types, target=target)
+        ctx.progress(1, 2)
+        matrix = Prepared(
+            x=np.empty((0, len(encoder.feature_names))), y=y, weight=weight, part=part, row=source.rows,
+            feature_names=encoder.feature_names, categorical=encoder.categorical, task=target.task_type,
+            classes=target.classes,
+        )  # fmt: skip
+        path = ctx.workspace.scratch / "matrix"
+        prepared.write(matrix, encoded(ctx, source, encoder, crossed, train=part == 0), path)
+    ctx.workspace.put("matrix", path, "application/octet-stream")
     path = ctx.workspace.scratch / "encoder.skops"
     encoding.dump(encoder, path)
     ctx.workspace.put("encoder", path, "application/vnd.skops")
-    path = ctx.workspace.scratch / "matrix.npz"
-    prepared.save(matrix, path)
-    ctx.workspace.put("matrix", path, "application/octet-stream")
     found = {"features": len(encoder.feature_names), "categorical": len(encoder.categorical)}
-    return Done(summary={"rows": len(rows), "columns": len(types), **found}, output=found)
+    return Done(
+        summary={"rows": len(y), "columns": len(types), **found}, output={**found, "lineage": _traced(ctx, encoder)}
+    )
 
 
-def weights(table: pa.Table, name: str | None) -> npt.NDArray[np.float64] | None:
-    """(rows,) The weight of each row, or None without a weight column.
+def learned(
+    ctx: Context,
+    source: Source,
+    y: Floats,
+    *,
+    train: npt.NDArray[np.bool_],
+    types: Mapping[str, str],
+    target: Target,
+) -> tuple[Encoder, list[Crossed]]:
+    """The encoder and what differs for training rows, learned from the rows of `train` (rows,) and no other."""
+    kinds = source.table(list(types), np.arange(len(train)) < 1).schema
+    bases = {name: base_of(kinds.field(name).type) for name in types}
+
+    def lessons(names: list[str]) -> pd.DataFrame:
+        return snapshot.frame(source.table(names, train))
+
+    return encoding.fit(lessons, y[train], spec=ctx.spec, types=types, bases=bases, task=target.task_type)
+
+
+def encoded(
+    ctx: Context, source: Source, encoder: Encoder, crossed: Sequence[Crossed], *, train: npt.NDArray[np.bool_]
+) -> Iterator[Floats]:
+    """The encoded rows, some at a time, by the very code that serves; training rows with their cross-fitted numbers."""
+    start = taught = 0
+    for frame in source.batches(encoder.input_columns):
+        block = encoder.transform(frame)
+        own = np.flatnonzero(train[start : start + len(frame)])
+        for one in crossed:
+            block[own, one.start : one.start + one.numbers.shape[1]] = one.numbers[taught : taught + len(own)]
+        yield block
+        start, taught = start + len(frame), taught + len(own)
+        ctx.progress(1 + start / len(train), 2)
+
+
+def _traced(ctx: Context, encoder: Encoder) -> dict[str, str]:
+    """Stores the column that each feature is made of as the artifact `lineage`; gives that of the first features."""
+    pairs = list(zip(encoder.feature_names, encoder.lineage, strict=True))
+    path = ctx.workspace.scratch / "lineage.json"
+    path.write_text(json.dumps([{"feature": name, "column": column} for name, column in pairs]), encoding="utf-8")
+    ctx.workspace.put("lineage", path, "application/json")
+    return {bounded(name): bounded(column) for name, column in pairs[:SHOWN_FEATURES]}
+
+
+def weights(table: pa.Table, name: str) -> Floats:
+    """(rows,) The weight of each row.
 
     Raises:
         InvalidData: `bad_weight`, where one is missing, negative, infinite or no number, or all are 0.
     """
-    if name is None:
-        return None
     column = table.column(name)
     if column.type not in (pa.int64(), pa.float64()):
         raise InvalidData(f"The weight column {bounded(name)!r} holds no numbers.", code="bad_weight")
