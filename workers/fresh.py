@@ -126,7 +126,7 @@ def _template() -> Process:
     if not _TEMPLATES:
         atexit.register(_end)
     started = subprocess.Popen(
-        [sys.executable, "-m", "workers.template"], cwd="/", env=_environment(), stdin=subprocess.PIPE,
+        [sys.executable, "-P", "-m", "workers.template"], cwd="/", env=_environment(), stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
     )  # fmt: skip
     _TEMPLATES.clear()

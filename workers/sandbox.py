@@ -13,6 +13,7 @@ import resource
 import signal
 import struct
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -40,6 +41,8 @@ ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | 1, 0x50000 | 38
 LOAD, EQUAL, AT_LEAST, BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 OPEN_FILES = 64
+SLACK_BYTES = 256 * 1024**2
+"""Address space that threads and their allocators only reserve."""
 
 
 def confine(
@@ -84,7 +87,7 @@ def _alone() -> None:
 def _limit(memory_bytes: int | None, cpu_seconds: int | None, file_bytes: int) -> None:
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: file_bytes, resource.RLIMIT_NOFILE: OPEN_FILES}
     if memory_bytes is not None:
-        limits[resource.RLIMIT_AS] = _address_space() + memory_bytes
+        limits[resource.RLIMIT_AS] = _address_space() + SLACK_BYTES + memory_bytes
     if cpu_seconds is not None:
         limits[resource.RLIMIT_CPU] = cpu_seconds + int(sum(os.times()[:2])) + 1
     for which, value in limits.items():
@@ -131,10 +134,10 @@ def _fence_files(libc: ctypes.CDLL, read: Sequence[Path], write: Path) -> bool:
 
 
 def _libraries() -> list[Path]:
-    """Where Python and the system keep their own files; not this project's folder, nor its settings."""
-    here = str(Path(__file__).resolve().parents[1])
-    found = {sys.prefix, sys.base_prefix, *(step for step in sys.path if step not in {"", here})}
-    return [Path(step) for step in (*sorted(found), "/usr/share/zoneinfo", "/lib", "/usr/lib", "/lib64", os.devnull)]
+    """Where Python and the system keep their own files; never a working folder, whatever `sys.path` says."""
+    kept = {path for name, path in sysconfig.get_paths().items() if name.endswith(("stdlib", "lib"))}
+    shared = (f"{sys.base_prefix}/lib", "/usr/share/zoneinfo", "/lib", "/usr/lib", "/lib64", os.devnull)
+    return [Path(step) for step in (*sorted(kept), *shared)]
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, accesses: int) -> None:

@@ -29,6 +29,7 @@ KINDS = {
 
 def serve() -> None:
     """Answers requests until the input ends or none comes for a while."""
+    parsing.warm()
     while select.select([sys.stdin], [], [], IDLE_SECONDS)[0]:
         line = sys.stdin.readline()
         if not line:
