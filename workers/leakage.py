@@ -15,25 +15,26 @@ BINS = 128
 MAX_CLASSES = 5
 
 
+def sampled(rows: int, seed: int) -> npt.NDArray[np.int64]:
+    """At most 10,000 of `rows` positions, by chance, ascending: leaks are looked for in these."""
+    if rows <= MAX_ROWS:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(seed).choice(rows, MAX_ROWS, replace=False))
+
+
 def scores(table: pa.Table, types: Mapping[str, str], y: Floats, *, classes: int, seed: int) -> dict[str, float]:
     """For each feature but free text, its single-feature score: AUC for `classes` >= 2, R² for numbers (`classes` 0).
 
-    Judged on at most 10,000 rows: cell means are learned on one half and scored on the other. `y` is (rows,) class
-    indices or numbers, without NaN.
+    Cell means are learned on one half of the rows and scored on the other. `y` is (rows,) class indices or numbers,
+    without NaN.
     """
-    rows = np.arange(len(y))
-    rng = np.random.default_rng(seed)
-    if len(rows) > MAX_ROWS:
-        rows = np.sort(rng.choice(rows, MAX_ROWS, replace=False))
-    half = rng.permutation(len(rows)) % 2 == 0
-    target = y[rows]
-    taken = pa.array(rows)
+    half = np.random.default_rng(seed).permutation(len(y)) % 2 == 0
     found = {}
     for name, kind in types.items():
         if kind == "text":
             continue
-        cells = _cells(table.column(name).take(taken), kind)
-        found[name] = _class_score(cells, target, half, classes) if classes else _number_score(cells, target, half)
+        cells = _cells(table.column(name), kind)
+        found[name] = _class_score(cells, y, half, classes) if classes else _number_score(cells, y, half)
     return found
 
 

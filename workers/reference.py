@@ -1,31 +1,100 @@
-"""The profile that today's data is compared with."""
+"""What today's data is compared with: the profile of an earlier table, and a sample of its rows where these are kept."""
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from app.errors import bounded
 from app.spec.data import DatasetSource
-from workers import profile
-from workers.context import Context, Warned
+from workers import profile, snapshot, targets
+from workers.context import Champion, Context
+from workers.findings import Finding
 from workers.sources import dataset
 
+Rows = npt.NDArray[np.int64]
+POINTER = "/validation/drift/reference"
 
-def reference_profile(ctx: Context) -> tuple[dict[str, Any] | None, list[Warned]]:
-    """(profile, warnings): that of the champion, of a version, or of a data set; None where there is none."""
+
+@dataclass(frozen=True)
+class Reference:
+    """An earlier table.
+
+    Attributes:
+        name: As the spec names it.
+        profile: Made by `profile.profile`.
+        sample: (columns, most rows, rng) to a random sample of the rows; None where they are gone.
+    """
+
+    name: str
+    profile: dict[str, Any]
+    sample: Callable[[Sequence[str], int, np.random.Generator], pa.Table] | None
+
+
+def find(ctx: Context) -> tuple[Reference | None, list[Finding]]:
+    """(the reference, findings): a champion, a version, or a data set; None where there is none."""
     wanted = ctx.spec.validation.drift.reference
-    if wanted == "none" or (wanted == "champion" and ctx.champion is None):
-        return None, []
     kind, _, name = wanted.partition(":")
+    if kind == "none":
+        return None, []
     if kind == "dataset":
         return _of_dataset(ctx, name)
-    champion = ctx.champion
-    if champion is None or "profile" not in champion.artifacts or (kind == "version" and str(champion.version) != name):
-        return None, [Warned("no_drift_reference", f"There is no profile of {wanted} to compare with.")]
-    found: dict[str, Any] = json.loads(ctx.workspace.fetch(champion.artifacts["profile"]).read_bytes())
-    return found, []
+    version = ctx.reference or ctx.champion
+    if version is None and kind == "champion":
+        return None, []
+    if version is None or (kind == "version" and str(version.version) != name):
+        return None, [_lacking(wanted, f"There is no {wanted.replace(':', ' ')} of this model to compare with.")]
+    return _of_version(ctx, version, wanted)
 
 
-def _of_dataset(ctx: Context, dataset_id: str) -> tuple[dict[str, Any] | None, list[Warned]]:
+def _of_version(ctx: Context, version: Champion, wanted: str) -> tuple[Reference | None, list[Finding]]:
+    """The table that a registered version learned from."""
+    if "profile" not in version.artifacts:
+        return None, [_lacking(wanted, f"The profile of version {version.version} is not kept any more.")]
+    described = json.loads(ctx.workspace.fetch(version.artifacts["profile"]).read_bytes())
+    if described.get("version") != profile.VERSION:
+        return None, [_lacking(wanted, f"The profile of version {version.version} was made by an earlier release.")]
+    if not described["rows"]:
+        return None, [_lacking(wanted, f"Version {version.version} has no rows to compare with.")]
+    rows = {"snapshot", "kept"} <= version.artifacts.keys()
+
+    def sample(columns: Sequence[str], most: int, rng: np.random.Generator) -> pa.Table:
+        kept = pq.read_table(ctx.workspace.fetch(version.artifacts["kept"])).column("row").to_numpy()
+        path = ctx.workspace.fetch(version.artifacts["snapshot"])
+        chosen = pa.array(kept[some(len(kept), most, rng)])
+        return pa.table({name: snapshot.read(path, [name]).column(name).take(chosen) for name in columns})
+
+    return Reference(wanted, described, sample if rows else None), []
+
+
+def _of_dataset(ctx: Context, dataset_id: str) -> tuple[Reference | None, list[Finding]]:
+    """An uploaded table; rows without a target are left out, as they are today."""
+    wanted = f"dataset:{dataset_id}"
     if dataset_id not in ctx.datasets:
-        return None, [Warned("no_drift_reference", f"There is no data set {dataset_id} to compare with.")]
-    result = dataset.read(DatasetSource(kind="dataset", dataset_id=dataset_id), ctx)
-    return profile.profile(result.table, ctx.spec.data.features.types), []
+        return None, [_lacking(wanted, f"There is no data set {dataset_id} to compare with.")]
+    table = dataset.read(DatasetSource(kind="dataset", dataset_id=dataset_id), ctx).table
+    target = ctx.spec.task.target
+    if target in table.column_names:
+        table = snapshot.rows(table, np.flatnonzero(targets.known(table.column(target))).astype(np.int64))
+    if not table.num_rows:
+        return None, [_lacking(wanted, f"The data set {dataset_id} has no rows to compare with.")]
+
+    def sample(columns: Sequence[str], most: int, rng: np.random.Generator) -> pa.Table:
+        return table.select(list(columns)).take(pa.array(some(table.num_rows, most, rng)))
+
+    return Reference(wanted, profile.profile(table, ctx.spec.data.features.types), sample), []
+
+
+def some(rows: int, most: int, rng: np.random.Generator) -> Rows:
+    """At most `most` of `rows` positions, by chance, ascending."""
+    return np.arange(rows) if rows <= most else np.sort(rng.choice(rows, most, replace=False))
+
+
+def _lacking(wanted: str, why: str) -> Finding:
+    return Finding("warn", "no_drift_reference", f"{bounded(why)} Drift was not judged.", pointer=POINTER,
+                   hint=f"validation.drift.reference is {bounded(wanted)}; name another, or none.")  # fmt: skip
