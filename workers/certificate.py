@@ -1,7 +1,7 @@
 """The certificate of a split: every promise measured again on the finished parts, by code that did not make them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,20 @@ class Divided:
         path: The snapshot.
         rows: (rows,) positions in the snapshot, ascending.
         part: (rows,) index into PARTS.
+        read: Whole columns that were read from the snapshot, by name.
     """
 
     path: Path
     rows: Rows
     part: Codes
+    read: dict[str, pa.ChunkedArray] = field(default_factory=dict, repr=False)
 
     def columns(self, names: Sequence[str]) -> pa.Table:
         """Some columns of the snapshot, for these rows."""
-        return snapshot.rows(snapshot.read(self.path, names), self.rows)
+        lacking = [name for name in names if name not in self.read]
+        if lacking:
+            self.read.update(zip(lacking, snapshot.read(self.path, lacking).columns, strict=True))
+        return snapshot.rows(pa.table([self.read[name] for name in names], names=list(names)), self.rows)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """The values of one column of the snapshot, for these rows."""
@@ -107,7 +112,7 @@ def duplicates_crossing(divided: Divided, names: Sequence[str]) -> int:
     suspects = np.sort(order[np.repeat(mixed, np.diff(np.r_[starts, len(order)]))])
     if not len(suspects):
         return 0
-    few = Divided(divided.path, divided.rows[suspects], divided.part[suspects])
+    few = Divided(divided.path, divided.rows[suspects], divided.part[suspects], divided.read)
     codes = [f"c{place}" for place in range(len(names))]
     columns = {code: pa.array(_numbered(few.column(name))) for code, name in zip(codes, names, strict=True)}
     ends = pa.table({**columns, "part": few.part}).group_by(codes, use_threads=False)

@@ -151,10 +151,16 @@ def _units(plan: Plan, table: Divided, keys: Hashes | None, known: Held) -> Labe
     if keys is not None:
         same = _codes(keys)
         bonds.append(np.where(known, same, len(same) + np.arange(len(same))))
-    bonds = [bond for bond in bonds if len(np.unique(bond)) < len(bond)]
+    bonds = [bond for bond in bonds if _repeats(bond)]
     if len(bonds) < 2:
         return bonds[0] if bonds else None
     return _joined(bonds)
+
+
+def _repeats(bond: Labels) -> bool:
+    """Whether any two rows belong together; sorting is faster here than what `numpy.unique` does."""
+    ordered = np.sort(bond)
+    return bool((ordered[1:] == ordered[:-1]).any())
 
 
 def _codes(hashes: Hashes) -> Labels:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def run(ctx: Context) -> Done:
     _require_parts(division.parts, plan.method)
     warned = _check_classes(division.parts, y, target, plan.method)
     used = division.parts != partition.NOWHERE
-    final = _put(ctx, kept[used], division.parts[used])
+    final = replace(_put(ctx, kept[used], division.parts[used]), read=table.read)
     ctx.progress(1, 2)
     document = certified(ctx, plan, division, final=final, past=past, y=y[used], target=target)
     _put_tested(ctx, division)
