@@ -10,25 +10,31 @@ import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app.errors import DigestMismatch
-from workers import encoding
+from app.errors import DigestMismatch, InvalidData
+from workers import coerce, encoding
 from workers.answers import columns_of
 from workers.prepared import TaskType
 from workers.trainers import TRAINERS, Fitted
+
+if TYPE_CHECKING:
+    from workers.derived import Derivation
 
 FORMAT = "trainhouse-bundle-1"
 MANIFEST = "manifest.json"
 ENCODER = "encoder.skops"
 METADATA = "metadata.json"
+COLUMNS = "columns.json"
+"""Derived columns and how values are read; only where there is something to say."""
+
 FILE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}(\.[a-z0-9]{1,8})?")
 MOST_FILES = 100
 
@@ -123,12 +129,21 @@ class Bundle:
     Attributes:
         metadata: The content of `metadata.json`.
         files: Every file of the bundle by name.
+        readings: By column, how its values are read; see `coerce.read`.
+        derivation: What makes the derived columns, or None where there are none.
     """
 
     metadata: Mapping[str, Any]
     files: Mapping[str, bytes]
     encoder: encoding.Encoder
     fitted: Fitted
+    readings: Mapping[str, Mapping[str, Any]]
+    derivation: "Derivation | None"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that a row to predict must have."""
+        return inputs_of(self.encoder.input_columns, self.derivation)
 
     @property
     def task(self) -> TaskType:
@@ -142,7 +157,17 @@ class Bundle:
         Raises:
             InvalidData: an input column is missing.
         """
-        return self.fitted.predict(self.encoder.transform(frame))
+        return self.fitted.predict(self.encoder.transform(self.features(frame)))
+
+    def features(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """`frame` with the derived columns, its values read as training read them: what the encoder takes.
+
+        Raises:
+            InvalidData: a column that a derived one is made of is missing.
+        """
+        if self.derivation is not None:
+            frame = self.derivation.extend(frame)
+        return coerce.read(frame, self.readings)
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """`prediction`, and for classes `probability:<class>`, one row for each row of `frame`, with its index.
@@ -151,6 +176,23 @@ class Bundle:
             InvalidData: an input column is missing.
         """
         return pd.DataFrame(columns_of(self.task, self.metadata["classes"], self.raw(frame)), index=frame.index)
+
+
+def inputs_of(input_columns: Sequence[str], derivation: "Derivation | None") -> tuple[str, ...]:
+    """What an encoder of `input_columns` needs from outside: those that are not derived, and what those are made of."""
+    if derivation is None:
+        return tuple(input_columns)
+    own = [name for name in input_columns if name not in derivation.names]
+    return (*own, *(name for name in derivation.inputs if name not in own))
+
+
+def derivation_of(document: Mapping[str, Any]) -> "Derivation | None":
+    """What makes the derived columns of a `columns.json`, or None where it has none."""
+    if not document.get("columns"):
+        return None
+    from workers.derived import Derivation  # noqa: PLC0415  # a model without expressions must not need DuckDB
+
+    return Derivation(document)
 
 
 def open_bundle(path: Path, *, threads: int = 1) -> Bundle:
@@ -168,6 +210,8 @@ def open_bundle(path: Path, *, threads: int = 1) -> Bundle:
                 Path(folder, name).write_bytes(files[name])
             encoder = encoding.load(Path(folder, ENCODER))
             fitted = trainer.load(Path(folder, trainer.filename), threads=threads)
-    except (KeyError, ValueError) as error:
+        columns = json.loads(files.get(COLUMNS, b"{}"))
+        derivation = derivation_of(columns)
+    except (KeyError, ValueError, InvalidData) as error:
         raise DigestMismatch("The bundle lacks a part that every bundle has.") from error
-    return Bundle(metadata, files, encoder, fitted)
+    return Bundle(metadata, files, encoder, fitted, columns.get("readings", {}), derivation)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from workers.readings import FALSE_WORDS, TRUE_WORDS, Reading
 Floats = npt.NDArray[np.float64]
 LARGEST_WHOLE = 2.0**63
 LARGEST_NUMBER = 1e150
+WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
 
 
 def read(frame: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -106,14 +108,18 @@ def numbers(series: pd.Series) -> Floats:
 
     What is larger, and infinity above all, would overflow in the first square that a scaler takes of it.
     """
+    found = _reals(series)
+    usable = np.abs(found) <= LARGEST_NUMBER
+    return found if usable.all() else np.where(usable, found, np.nan)
+
+
+def _reals(series: pd.Series) -> Floats:
+    """(rows,) The values as numbers, infinity too; NaN where there is none."""
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         return times(series)
     if pd.api.types.is_numeric_dtype(series.dtype):
-        found = series.to_numpy(dtype=np.float64, na_value=np.nan)
-    else:
-        found = _numbers_of_words(series)
-    usable = np.abs(found) <= LARGEST_NUMBER
-    return found if usable.all() else np.where(usable, found, np.nan)
+        return series.to_numpy(dtype=np.float64, na_value=np.nan)
+    return _numbers_of_words(series)
 
 
 def _numbers_of_words(series: pd.Series) -> Floats:
@@ -199,3 +205,54 @@ def times(series: pd.Series) -> Floats:
 def texts(series: pd.Series) -> list[str]:
     """The values as text; `""` where there is none."""
     return labels(series, "text").fillna("").tolist()
+
+
+def as_stored(series: pd.Series, kind: str) -> pa.Array:
+    """The values as a snapshot holds a column of `kind` (int, float, bool, timestamp, text); null where they are none."""
+    array: pa.Array = STORED[kind](series)
+    return array
+
+
+def _stored_whole(series: pd.Series) -> pa.Array:
+    if pd.api.types.is_integer_dtype(series.dtype):
+        return pa.array(series, from_pandas=True).cast(pa.int64())
+    return pa.array([_whole(value) for value in series.tolist()], pa.int64())
+
+
+def _whole(value: Any) -> int | None:
+    """A value as the whole number that it is, exactly; None where it is none or beyond 64 bits."""
+    if isinstance(value, str):
+        word = value.strip()
+        value = int(word) if WHOLE.fullmatch(word) else _number(word)
+    elif value is None or value is pd.NA or value is pd.NaT or isinstance(value, dt.date):
+        return None
+    try:
+        found = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if found == value and -LARGEST_WHOLE <= found < LARGEST_WHOLE else None
+
+
+def _stored_real(series: pd.Series) -> pa.Array:
+    found = _reals(series) + 0.0
+    return pa.array(found, mask=np.isnan(found))
+
+
+def _stored_truth(series: pd.Series) -> pa.Array:
+    found = numbers(series)
+    return pa.array(found == 1.0, mask=~np.isin(found, (0.0, 1.0)))
+
+
+def _stored_time(series: pd.Series) -> pa.Array:
+    found = times(series)
+    gone = np.isnan(found)
+    return pa.array(np.where(gone, 0.0, found).astype(np.int64), mask=gone).cast(pa.timestamp("us"))
+
+
+def _stored_text(series: pd.Series) -> pa.Array:
+    return pa.array(labels(series, "text"), pa.large_string(), from_pandas=True)
+
+
+STORED: dict[str, Callable[[pd.Series], pa.Array]] = {
+    "int": _stored_whole, "float": _stored_real, "bool": _stored_truth, "timestamp": _stored_time, "text": _stored_text,
+}  # fmt: skip

@@ -1,7 +1,7 @@
 """Which columns are features, of what type each one is, and why: every decision with its evidence."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -33,11 +33,12 @@ class Decision:
         reason: One sentence with the evidence; no values of the data but spellings of nothing, yes and no.
         given: Whether `data.features.types` said so.
         concern: What a person should look at: constant, empty, id_like, duplicate_column, ambiguous_dates,
-            mixed_dates, mixed_values, missing_words, many_categories; None where there is nothing.
+            mixed_dates, mixed_values, missing_words, many_categories, type_mismatch; None where there is nothing.
         missing_words: Spellings of no value among the words; read as missing in numbers, truth and times, and a
             category of their own among categories.
         date_format: The strptime formats, several of them joined by ` or `.
         reading: How the values are read, where they need it.
+        fault: `type_mismatch`, where fewer than half of the values can be what `data.features.types` says.
     """
 
     name: str
@@ -48,24 +49,27 @@ class Decision:
     missing_words: tuple[str, ...] = ()
     date_format: str | None = None
     reading: Reading | None = None
+    fault: Violation | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The decision as JSON."""
+        found = {"type": self.type, "reason": self.reason, "given": self.given, "concern": self.concern,
+                 "missing_words": list(self.missing_words), "date_format": self.date_format}  # fmt: skip
+        return {name: value for name, value in found.items() if value or name in {"type", "reason", "given"}}
 
 
 def not_features(spec: JobSpec) -> set[str]:
-    """The columns that play another part: target, identifiers, and what divides or weighs rows."""
+    """The columns that play another part: target, identifiers, what divides or weighs rows, what is excluded."""
     task = spec.task
-    others = {task.target, *task.id_columns, task.group_column, task.time_column, task.weight_column, spec.split.column}
+    others = {task.target, *task.id_columns, task.group_column, task.time_column, task.weight_column, spec.split.column,
+              *spec.data.features.exclude}  # fmt: skip
     return {name for name in others if name is not None}
 
 
 def decide(table: pa.Table, spec: JobSpec) -> list[Decision]:
-    """What becomes of each column of a canonical `table` that may be a feature, in order.
-
-    Raises:
-        InvalidData: `type_mismatch`, where fewer than half of a column's values can be what
-            `data.features.types` says; one violation for each such column.
-    """
+    """What becomes of each column of a canonical `table` that may be a feature, in order; refuses nothing."""
     others = not_features(spec)
-    decisions, faults = [], []
+    decisions = []
     firsts: dict[Any, list[str]] = {}
     for name in table.column_names:
         if name in others:
@@ -74,16 +78,13 @@ def decide(table: pa.Table, spec: JobSpec) -> list[Decision]:
         given = spec.data.features.types.get(name)
         twin = None if given else _twin(table, name, firsts)
         if given:
-            decision, fault = _given(name, column, given)
-            faults += [fault] if fault else []
+            decision = _given(name, column, given)
         elif twin is not None:
             decision = Decision(name, None, f"Holds the same value as {bounded(twin)!r} in every row.",
                                 given=False, concern="duplicate_column")  # fmt: skip
         else:
             decision = _inferred(name, column)
         decisions.append(decision)
-    if faults:
-        raise InvalidData(faults[0].message, code="type_mismatch", hint=faults[0].hint, violations=faults[:100])
     return decisions
 
 
@@ -101,7 +102,7 @@ def warnings_of(decisions: Iterable[Decision]) -> list[Warned]:
     """A warning for each decision with a concern."""
     return [
         Warned(each.concern if each.concern.endswith("_column") else f"{each.concern}_column", f"Column {bounded(each.name)!r}: {each.reason}", column=each.name, hint=_hint(each))
-        for each in decisions if each.concern is not None
+        for each in decisions if each.concern is not None and each.fault is None
     ]  # fmt: skip
 
 
@@ -112,8 +113,15 @@ def _hint(decision: Decision) -> str:
 
 
 def feature_types(table: pa.Table, spec: JobSpec) -> tuple[dict[str, str], list[Warned]]:
-    """The type of each feature in snapshot order, and a warning for each concern; see `decide`."""
+    """The type of each feature in snapshot order, and a warning for each concern; see `decide`.
+
+    Raises:
+        InvalidData: `type_mismatch`, with one violation for each column of which this is so.
+    """
     decisions = decide(table, spec)
+    faults = [each.fault for each in decisions if each.fault is not None]
+    if faults:
+        raise InvalidData(faults[0].message, code="type_mismatch", hint=faults[0].hint, violations=faults[:100])
     return as_types(decisions), warnings_of(decisions)
 
 
@@ -180,26 +188,27 @@ def _named_id(name: str) -> bool:
     return bool(words) and words[-1] in ID_NAMES
 
 
-def _given(name: str, column: pa.ChunkedArray, given: str) -> tuple[Decision, Violation | None]:
-    """The decision that the spec asks for, and a fault where fewer than half of the values allow it."""
+def _given(name: str, column: pa.ChunkedArray, given: str) -> Decision:
+    """The decision that the spec asks for, with a fault where fewer than half of the values allow it."""
     rows = len(column) - column.null_count
     said = f"Is {given} by data.features.types"
     if given in {"categorical", "text"} or rows == 0:
-        return Decision(name, given, f"{said}.", given=True), None
+        return Decision(name, given, f"{said}.", given=True)
     found = evidence.as_kind(column, given)
-    bad = rows - found.readable - found.nothing
+    meant = rows - found.nothing
+    bad = meant - found.readable
     words = f"; {listed(found.missing)} count as missing" if found.missing else ""
     if bad == 0:
-        return _made(name, Found(given, f"{said}; all {found.readable:,} values can be read so{words}.", None,
-                                 found.missing, found.reading), given=True), None  # fmt: skip
-    share = found.readable / max(1, rows - found.nothing)
+        reason = f"{said}; all {found.readable:,} values can be read so{words}."
+        return _made(name, Found(given, reason, None, found.missing, found.reading), given=True)
+    share = found.readable / meant
     places = ", ".join(str(place) for place in found.examples[:SHOWN_ROWS])
-    reason = (f"{said}, but {bad:,} of {rows - found.nothing:,} values ({1 - share:.1%}) cannot be read so "
-              f"and count as missing (rows {places}){words}.")  # fmt: skip
+    reason = (f"{said}, but {bad:,} of {meant:,} values ({1 - share:.1%}) cannot be read so and count as missing "
+              f"(rows {places}){words}.")  # fmt: skip
     decision = _made(name, Found(given, reason, "mixed_values", found.missing, found.reading), given=True)
-    return decision, None if share >= LEAST_READABLE else _mismatch(
-        name, given, share, rows - found.nothing, found.examples
-    )
+    if share >= LEAST_READABLE:
+        return decision
+    return replace(decision, concern="type_mismatch", fault=_mismatch(name, given, share, meant, found.examples))
 
 
 def _mismatch(name: str, given: str, share: float, values: int, examples: Sequence[int]) -> Violation:

@@ -1,20 +1,17 @@
 """Feature engineering in SQL: DuckDB over the named tables, walled off from files, network and settings."""
 
-import os
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from app.errors import DeadlineExceeded, InvalidData, bounded
+from app.errors import InvalidData
+from workers import duck
 from workers.canonical import canonical
 
 LONGEST_SECONDS = 1_800.0
-MEMORY_SHARE = 0.5
 
 
 def select(
@@ -30,49 +27,21 @@ def select(
 
     Raises:
         InvalidData: `sql_error` with the engine's words, `sql_denied` where the statement reaches outside,
-            `sql_memory`, `no_rows`, or what a canonical table refuses.
+            `sql_memory`, `ambiguous_columns`, `no_rows`, or what a canonical table refuses.
         DeadlineExceeded: it ran longer than `seconds`.
     """
-    with _sandbox(tables, scratch, threads, memory_bytes) as engine:
+    with duck.sandbox(tables, scratch=scratch, threads=threads, memory_bytes=memory_bytes) as engine:
         statement = _single(engine, sql)
-        watch = threading.Timer(max(0.0, min(seconds, LONGEST_SECONDS)), engine.interrupt)
-        watch.start()
-        try:
-            table = engine.sql(statement).to_arrow_table()
-        except duckdb.InterruptException:
-            raise DeadlineExceeded(f"features.sql ran longer than {seconds:,.0f} seconds.", code="sql_timeout",
-                                   hint="Join on fewer rows, or raise resources.max_seconds.") from None  # fmt: skip
-        except duckdb.Error as error:
-            raise _explained(error) from None
-        finally:
-            watch.cancel()
+        with duck.watched(engine, min(seconds, LONGEST_SECONDS), what="features.sql", code="sql_timeout"):
+            try:
+                table = engine.sql(statement).to_arrow_table()
+            except duckdb.InterruptException:
+                raise
+            except duckdb.Error as error:
+                raise _explained(error) from None
     if table.num_rows == 0:
         raise InvalidData("features.sql gives no rows.", code="no_rows", hint="Check its joins and conditions.")
     return canonical(table)
-
-
-@contextmanager
-def _sandbox(
-    tables: Mapping[str, pa.Table], scratch: Path, threads: int, memory_bytes: int | None
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An engine that knows `tables` and nothing else, its configuration locked."""
-    memory = memory_bytes or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE)
-    engine = duckdb.connect(":memory:")
-    try:
-        for name, table in tables.items():
-            engine.register(name, table)
-        engine.execute(f"SET temp_directory = '{str(scratch).replace(chr(39), chr(39) * 2)}'")
-        for setting in (
-            "TimeZone = 'UTC'", f"threads = {threads}", f"memory_limit = '{memory}B'",
-            "python_enable_replacements = false", "autoinstall_known_extensions = false",
-            "autoload_known_extensions = false", "allow_community_extensions = false",
-            "enable_external_access = false", "lock_configuration = true",
-        ):  # fmt: skip
-            engine.execute(f"SET {setting}")
-        engine.execute("SELECT setseed(0.42)").fetchall()
-        yield engine
-    finally:
-        engine.close()
 
 
 def _single(engine: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
@@ -91,7 +60,7 @@ def _single(engine: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
 
 def _explained(error: duckdb.Error) -> InvalidData:
     """The engine's words, bounded; its fence has a code of its own."""
-    words = bounded(str(error).split("\n\n")[0].strip())
+    words = duck.said(error)
     if isinstance(error, duckdb.PermissionException):
         return InvalidData(f"features.sql reaches outside its tables: {words}", code="sql_denied",
                            hint="Only the named tables can be read; give files as sources.")  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.errors import ParityFailed
@@ -18,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 
 TEST_ROWS = 200
 SECONDS = 120.0
+EXACT_WHOLE = 2**53
 UNSEEN = "a value that no training row has: \N{SNOWMAN}"
 
 
@@ -28,24 +30,34 @@ class Golden:
     Attributes:
         known: Rows of the test part.
         strange: A row with every value missing, and one whose texts are all unseen.
+        trained: (known rows, …) the features of `known` as the snapshot holds them, derived ones too.
         evaluated: (known rows, …) what the evaluation predicted for `known`: columns as in `predictions_test`.
     """
 
     known: pa.Table
     strange: pa.Table
+    trained: pa.Table
     evaluated: pd.DataFrame
 
-    def frames(self) -> list[pd.DataFrame]:
-        """Both tables as the encoder takes them."""
-        return [snapshot.frame(self.known), snapshot.frame(self.strange)]
 
-
-def gather(snapshot_path: Path, predictions_path: Path, columns: Sequence[str]) -> Golden:
-    """Golden rows of a job, with the input `columns` only."""
+def gather(snapshot_path: Path, predictions_path: Path, *, inputs: Sequence[str], features: Sequence[str]) -> Golden:
+    """Golden rows of a job, with the columns `inputs` only, and the `features` that training had for them."""
     evaluated = pq.read_table(predictions_path, use_threads=False).slice(0, TEST_ROWS)
-    inputs = snapshot.read(snapshot_path, columns).take(evaluated.column("row"))
-    strange = [pa.array([None, _unseen(field.type)], field.type) for field in inputs.schema]
-    return Golden(inputs, pa.table(strange, schema=inputs.schema), snapshot.frame(evaluated))
+    rows = evaluated.column("row")
+    known = snapshot.read(snapshot_path, inputs).take(rows)
+    strange = [pa.array([None, _unseen(field.type)], field.type) for field in known.schema]
+    return Golden(_exact(known), pa.table(strange, schema=known.schema), snapshot.read(snapshot_path, features).take(rows),
+                  snapshot.frame(evaluated))  # fmt: skip
+
+
+def _exact(table: pa.Table) -> pa.Table:
+    """Whole numbers beyond 2^53 beside nulls as text, because pandas would round them."""
+    for place, column in enumerate(table.columns):
+        if column.type == pa.int64() and column.null_count:
+            ends = pc.min_max(column).as_py()
+            if max(abs(ends["min"] or 0), abs(ends["max"] or 0)) > EXACT_WHOLE:
+                table = table.set_column(place, table.column_names[place], column.cast(pa.large_string()))
+    return table
 
 
 def _unseen(kind: pa.DataType) -> str | None:

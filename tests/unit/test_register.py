@@ -102,7 +102,9 @@ def test_a_bundle_that_predicts_otherwise_is_not_registered(tmp_path):
 
 def test_a_model_that_is_none_is_not_registered(tmp_path):
     ctx = ready(tmp_path, flowers(), {})
-    rows = golden.gather(ctx.workspace.get("snapshot"), ctx.workspace.get("predictions_test"), ["colour"])
+    rows = golden.gather(
+        ctx.workspace.get("snapshot"), ctx.workspace.get("predictions_test"), inputs=["colour"], features=["colour"]
+    )  # fmt: skip
     nothing = tmp_path / "nothing.zip"
     nothing.write_bytes(b"nothing")
     with pytest.raises(ParityFailed, match="DigestMismatch"):

@@ -10,7 +10,7 @@ import pyarrow as pa
 from app.errors import InvalidData, Violation, bounded
 from app.spec.data import FeatureStoreSource
 from app.spec.job import JobSpec
-from workers import columns, derived, features, snapshot
+from workers import columns, derived, deriving, features, snapshot
 from workers.context import Context, Done
 from workers.expressions import refused
 from workers.sources import ENRICHERS, SOURCES
@@ -20,7 +20,9 @@ Facts = dict[str, dict[str, Any]]
 
 
 def run(ctx: Context) -> Done:
-    """Lands the artifacts `snapshot`, `lineage` and, where there are derived columns, `columns`; output: `rows`, `columns`, `data_digest`; fact: `data_digest`.
+    """Lands the artifacts `snapshot`, `column_lineage` and, where there are derived columns, `columns`.
+
+    Output: `rows`, `columns`, `data_digest`; fact: `data_digest`.
 
     Raises:
         InvalidData, SourceRefused, SourceUnavailable, EgressDenied: a source, the SQL or a named column is at fault.
@@ -39,12 +41,18 @@ def gathered(ctx: Context) -> tuple[pa.Table, Facts]:
     pa.set_cpu_count(ctx.threads)
     results = read_sources(ctx)
     table = joined(ctx, {name: result.table for name, result in results.items()})
-    return table, {name: result.facts for name, result in results.items()}
+    return derived_columns(ctx, table), {name: result.facts for name, result in results.items()}
 
 
 def landed(ctx: Context, table: pa.Table, facts: Facts) -> Done:
-    """Lands `table`, as `gathered` gave it, without the columns that the spec excludes."""
-    table = table.drop_columns([name for name in ctx.spec.data.features.exclude if name in table.column_names])
+    """Lands `table`, as `gathered` gave it, without the columns that the spec excludes.
+
+    Those stay that a feature is made of: they are needed at serving.
+    """
+    kept = needed_inputs(ctx)
+    table = table.drop_columns(
+        [name for name in ctx.spec.data.features.exclude if name in table.column_names and name not in kept]
+    )
     digest = snapshot.data_digest(table)
     path = ctx.workspace.scratch / "snapshot.parquet"
     snapshot.write(table, path)
@@ -54,36 +62,34 @@ def landed(ctx: Context, table: pa.Table, facts: Facts) -> Done:
     return Done(summary=summary, output={**said, "data_digest": digest}, facts={"data_digest": digest})
 
 
-def derived_columns(ctx: Context, table: pa.Table) -> tuple[pa.Table, derived.Plan | None]:
-    """`table` with the columns of `data.features.columns`, and their plan, put as the artifact `columns`."""
-    features_spec = ctx.spec.data.features
-    if not features_spec.columns:
-        return table, None
-    table, made = derived.extended(
-        table, features_spec.columns, scratch=ctx.workspace.scratch, memory_bytes=ctx.spec.resources.memory_bytes,
+def derived_columns(ctx: Context, table: pa.Table) -> pa.Table:
+    """`table` with the columns of `data.features.columns`; what they are made of is put as the artifact `columns`."""
+    texts = ctx.spec.data.features.columns
+    if not texts:
+        return table
+    table, made = deriving.extended(
+        table, texts, scratch=ctx.workspace.scratch, memory_bytes=ctx.spec.resources.memory_bytes,
         threads=ctx.threads, seconds=features.seconds_left(ctx.deadline),
     )  # fmt: skip
-    target = ctx.spec.task.target
-    for name in features_spec.columns:
-        if may_be_feature(ctx.spec, name) and target in made.behind([name]):
+    target, others = ctx.spec.task.target, columns.not_features(ctx.spec)
+    for name in texts:
+        if name not in others and target in made.behind([name]):
             raise refused(name, f"it is made of the target {bounded(target)!r}, which is not known at prediction time",
                           code="expression_denied", hint="Take the target out, or exclude the column.")  # fmt: skip
     path = ctx.workspace.scratch / "columns.json"
     path.write_text(json.dumps(made.document()), encoding="utf-8")
     ctx.workspace.put("columns", path, "application/json")
-    return table, made
+    return table
 
 
-def may_be_feature(spec: JobSpec, name: str) -> bool:
-    """Whether nothing in the spec gives the column another part."""
-    return name not in columns.not_features(spec)
-
-
-def kept_inputs(spec: JobSpec, made: derived.Plan | None) -> set[str]:
-    """Excluded columns that stay in the snapshot, because features are made of them, which need them at serving."""
-    if made is None:
+def needed_inputs(ctx: Context) -> set[str]:
+    """The columns that derived features are made of."""
+    texts = ctx.spec.data.features.columns
+    if not texts:
         return set()
-    return made.behind([name for name in spec.data.features.columns if may_be_feature(spec, name)])
+    document = json.loads(ctx.workspace.get("columns").read_text(encoding="utf-8"))
+    found = derived.part_of(document, [name for name in texts if name not in columns.not_features(ctx.spec)])
+    return {name for column in found["columns"] for name in column["uses"]}
 
 
 def read_sources(ctx: Context) -> dict[str, SourceResult]:
@@ -145,8 +151,8 @@ def named_columns(spec: JobSpec) -> Iterable[tuple[str, str]]:
     yield from ((f"/data/features/exclude/{index}", name) for index, name in enumerate(spec.data.features.exclude))
     named: dict[str, Iterable[str]] = {"/data/features/types": spec.data.features.types, "/validation/columns": spec.validation.columns,
              "/transform/columns": spec.transform.columns}  # fmt: skip
-    for pointer, columns in named.items():
-        for name in columns:
+    for pointer, mentioned in named.items():
+        for name in mentioned:
             yield pointer + "/" + name.replace("~", "~0").replace("/", "~1"), name
 
 

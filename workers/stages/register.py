@@ -2,20 +2,24 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
+import pyarrow as pa
 
 from app.errors import ParityFailed
-from workers import card, encoding, golden
+from workers import card, coerce, columns, derived, encoding, golden, snapshot
 from workers.answers import columns_of
-from workers.bundle import ENCODER, FORMAT, METADATA, canonical_json, pack
+from workers.bundle import COLUMNS, ENCODER, FORMAT, METADATA, canonical_json, derivation_of, inputs_of, pack
 from workers.context import Context, Registered
 from workers.golden import Golden
 from workers.threads import limited
 from workers.trainers import TRAINERS
+
+Floats = npt.NDArray[np.float64]
 
 EXAMPLE_ROWS = 3
 EVALUATED_TOLERANCE = 1e-6
@@ -30,13 +34,18 @@ def run(ctx: Context) -> Registered:
         DeadlineExceeded: the job's time was over before the proof was made.
     """
     encoder = encoding.load(ctx.workspace.get("encoder"))
+    document = columns_of_bundle(ctx, encoder.input_columns)
+    derivation = derivation_of(document)
     rows = golden.gather(
-        ctx.workspace.get("snapshot"), ctx.workspace.get("predictions_test"), encoder.input_columns
+        ctx.workspace.get("snapshot"), ctx.workspace.get("predictions_test"),
+        inputs=inputs_of(encoder.input_columns, derivation), features=encoder.input_columns,
     )  # fmt: skip
     path = ctx.workspace.scratch / "bundle.zip"
-    manifest = pack(bundle_files(ctx, rows, encoder.input_columns), path)
+    manifest = pack(bundle_files(ctx, rows, document), path)
     ctx.progress(0, 1)
-    prove(ctx, path, rows, encoder=encoder)
+    strange = snapshot.frame(rows.strange)
+    expected = [snapshot.frame(rows.trained), derivation.extend(strange) if derivation else strange]
+    prove(ctx, path, rows, expected=[encoder.transform(coerce.read(frame, document["readings"])) for frame in expected])
     blob = ctx.workspace.put("bundle", path, "application/zip")
     summary = {
         "bundle_digest": blob.digest, "bundle_bytes": blob.size_bytes, "files": len(manifest["files"]) + 1,
@@ -45,8 +54,20 @@ def run(ctx: Context) -> Registered:
     return Registered(summary=summary, output=summary, bundle=blob, manifest=manifest)
 
 
-def prove(ctx: Context, path: Path, rows: Golden, *, encoder: encoding.Encoder) -> None:
+def columns_of_bundle(ctx: Context, input_columns: Sequence[str]) -> dict[str, Any]:
+    """`columns.json`: the derived columns that the encoder needs, what they are made of, and how values are read."""
+    document: dict[str, Any] = {"version": 1, "columns": [], "inputs": []}
+    if ctx.spec.data.features.columns:
+        made = json.loads(ctx.workspace.get("columns").read_text(encoding="utf-8"))
+        document = derived.part_of(made, input_columns)
+    readings = ctx.outputs["validate"].get("readings", {})
+    return {**document, "readings": {name: readings[name] for name in input_columns if name in readings}}
+
+
+def prove(ctx: Context, path: Path, rows: Golden, *, expected: Sequence[Floats]) -> None:
     """Nothing, where a fresh process predicts with the bundle at `path` what training and evaluation predicted.
+
+    `expected` are the known and the strange rows as the encoder gave them here.
 
     Raises:
         ParityFailed, DeadlineExceeded: see `run`.
@@ -54,9 +75,9 @@ def prove(ctx: Context, path: Path, rows: Golden, *, encoder: encoding.Encoder) 
     trainer = TRAINERS[ctx.outputs["train"]["algorithm"]]
     fitted = trainer.load(ctx.workspace.get("model"))
     with limited(1):
-        expected = np.concatenate([fitted.predict(encoder.transform(frame)) for frame in rows.frames()])
+        predicted = np.concatenate([fitted.predict(block) for block in expected])
     answered = golden.ask(path, rows, scratch=ctx.workspace.scratch, deadline=ctx.deadline)
-    golden.compare(expected, answered, tolerance=trainer.tolerance)
+    golden.compare(predicted, answered, tolerance=trainer.tolerance)
     validated = ctx.outputs["validate"]
     known = columns_of(validated["task_type"], validated["classes"], answered[: rows.known.num_rows])
     for name, values in known.items():
@@ -67,7 +88,7 @@ def prove(ctx: Context, path: Path, rows: Golden, *, encoder: encoding.Encoder) 
             raise ParityFailed(f"The bundle's column {name} is no number.")
 
 
-def bundle_files(ctx: Context, rows: Golden, input_columns: Any) -> dict[str, bytes]:
+def bundle_files(ctx: Context, rows: Golden, document: dict[str, Any]) -> dict[str, bytes]:
     """The files of the bundle; none holds a time, a host, or a job's name, so equal models give equal bytes."""
     algorithm = ctx.outputs["train"]["algorithm"]
     model = ctx.workspace.get("model").read_bytes()
@@ -77,8 +98,10 @@ def bundle_files(ctx: Context, rows: Golden, input_columns: Any) -> dict[str, by
         name: part for name, part in ctx.spec.resolved().items() if name not in {"resources", "labels", "deployment"}
     }
     metadata = metadata_of(ctx, spec=spec, model=model, encoder=encoder)
-    signature = signature_of(ctx, metadata, input_columns)
+    signature = signature_of(ctx, metadata, rows.known.schema)
+    told = {COLUMNS: canonical_json(document)} if document["columns"] or document["readings"] else {}
     return {
+        **told,
         TRAINERS[algorithm].filename: model,
         ENCODER: encoder,
         "spec.json": canonical_json(spec),
@@ -111,17 +134,19 @@ def metadata_of(ctx: Context, *, spec: dict[str, Any], model: bytes, encoder: by
     }  # fmt: skip
 
 
-def signature_of(ctx: Context, metadata: dict[str, Any], input_columns: Any) -> dict[str, Any]:
-    """`signature.json`: input columns with their types, output columns with theirs."""
+def signature_of(ctx: Context, metadata: dict[str, Any], inputs: pa.Schema) -> dict[str, Any]:
+    """`signature.json`: raw input columns with their types, output columns with theirs."""
     features = dict(ctx.outputs["validate"]["features"])
     classes = metadata["classes"]
     outputs = [{"name": "prediction", "type": "text" if classes else "numeric"}]
     outputs += [{"name": f"probability:{name}", "type": "numeric"} for name in sorted(classes)]
-    return {"inputs": [{"name": name, "type": features[name]} for name in input_columns], "outputs": outputs}
+    found = [{"name": field.name, "type": features.get(field.name) or columns.PLAIN.get(field.type, "text")}
+             for field in inputs]  # fmt: skip
+    return {"inputs": found, "outputs": outputs}
 
 
 def _example(rows: Golden) -> dict[str, Any]:
-    text = pd.DataFrame(rows.frames()[0]).head(EXAMPLE_ROWS).to_json(orient="split", index=False, date_format="iso")
+    text = snapshot.frame(rows.known).head(EXAMPLE_ROWS).to_json(orient="split", index=False, date_format="iso")
     found: dict[str, Any] = json.loads(text)
     return found
 

@@ -1,0 +1,106 @@
+"""An SQL engine that knows the tables it is given and nothing else: no files, no network, no settings, bounded."""
+
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from app.errors import DeadlineExceeded, InvalidData, bounded
+
+Engine = duckdb.DuckDBPyConnection
+
+MEMORY_SHARE = 0.5
+SPILL_BYTES = 16 * 2**30
+DEEPEST = 250
+OF_VALUES = (
+    duckdb.ConversionException,
+    duckdb.OutOfRangeException,
+    duckdb.InvalidInputException,
+    duckdb.ConstraintException,
+)
+VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\([^)]*\)|(?<![A-Za-z])-?\d[\d.:eE+-]*")
+LOCKED = (
+    "TimeZone = 'UTC'", "Calendar = 'gregorian'", "error_on_division_by_zero = false", f"max_expression_depth = {DEEPEST}",
+    "python_enable_replacements = false", "python_scan_all_frames = false", "autoinstall_known_extensions = false",
+    "autoload_known_extensions = false", "allow_community_extensions = false", "allow_unsigned_extensions = false",
+    "enable_external_access = false", "lock_configuration = true",
+)  # fmt: skip
+
+
+def opened(*, threads: int = 1, memory_bytes: int | None = None, scratch: Path | None = None) -> Engine:
+    """An engine of its own without tables, its configuration locked; without `scratch` nothing spills to disk."""
+    memory = memory_bytes or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE)
+    engine = duckdb.connect(":memory:")
+    place = "" if scratch is None else str(scratch).replace("'", "''")
+    settings = (f"temp_directory = '{place}'", f"max_temp_directory_size = '{SPILL_BYTES}B'", f"threads = {threads}",
+                f"memory_limit = '{memory}B'", *LOCKED)  # fmt: skip
+    try:
+        for setting in settings:
+            engine.execute(f"SET {setting}").fetchall()
+        engine.execute("SELECT setseed(0.42)").fetchall()
+    except duckdb.Error:
+        engine.close()
+        raise
+    return engine
+
+
+@contextmanager
+def sandbox(
+    tables: Mapping[str, pa.Table], *, scratch: Path, threads: int = 1, memory_bytes: int | None = None
+) -> Iterator[Engine]:
+    """An engine with `tables` by name.
+
+    Raises:
+        InvalidData: `ambiguous_columns`, where names of one table differ in case only, which SQL cannot tell apart.
+    """
+    for name, table in tables.items():
+        _tell_apart(name, table.column_names)
+    engine = opened(threads=threads, memory_bytes=memory_bytes, scratch=scratch)
+    try:
+        for name, table in tables.items():
+            engine.register(name, table)
+        yield engine
+    finally:
+        engine.close()
+
+
+def _tell_apart(table: str, names: list[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        twin = seen.setdefault(name.lower(), name)
+        if twin != name:
+            raise InvalidData(
+                f"Columns {bounded(twin)!r} and {bounded(name)!r} of {table} differ in case only.", code="ambiguous_columns",
+                hint="SQL cannot tell them apart: read one of them, by `columns` of the source, or rename one.",
+            )  # fmt: skip
+
+
+@contextmanager
+def watched(engine: Engine, seconds: float, *, what: str, code: str) -> Iterator[None]:
+    """Ends what `engine` does after `seconds`.
+
+    Raises:
+        DeadlineExceeded: it was still at it.
+    """
+    watch = threading.Timer(max(0.0, seconds), engine.interrupt)
+    watch.start()
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise DeadlineExceeded(f"{what} ran longer than {seconds:,.0f} seconds.", code=code,
+                               hint="Join on fewer rows, or raise resources.max_seconds.") from None  # fmt: skip
+    finally:
+        watch.cancel()
+
+
+def said(error: duckdb.Error) -> str:
+    """The engine's words without the statement and without values of the data, bounded."""
+    words = str(error).split("\n\n")[0].split("\nLINE ")[0].strip()
+    if isinstance(error, OF_VALUES):
+        words = VALUES.sub("…", words)
+    return bounded(words)
