@@ -1,7 +1,7 @@
 """A look at an ingested table that refuses nothing: every check, all findings, and what training would take."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,23 @@ import pyarrow as pa
 
 from app.errors import InvalidData, bounded
 from app.spec.job import JobSpec
-from workers import audit, coerce, columns, contract, findings, leakage, profile, snapshot, stability, targets
+from workers import (
+    audit,
+    coerce,
+    columns,
+    contract,
+    findings,
+    giveaways,
+    profile,
+    snapshot,
+    stability,
+    suspicion,
+    targets,
+)
 from workers.columns import Decision
 from workers.context import Context
 from workers.findings import Finding, pointer_to
+from workers.leakage import Leak
 from workers.targets import Target
 
 Rows = npt.NDArray[np.int64]
@@ -33,6 +46,7 @@ class Survey:
         profile: What the columns look like.
         drift: What `stability.judged` says, or None where there is nothing to compare with.
         report: The whole of it as JSON: the artifact `validation`.
+        together: Columns that are empty where the target is.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -43,6 +57,7 @@ class Survey:
     profile: dict[str, Any] = field(default_factory=dict)
     drift: dict[str, Any] | None = None
     report: dict[str, Any] = field(default_factory=dict)
+    together: list[Leak] = field(default_factory=list)
 
 
 def survey(ctx: Context) -> Survey:
@@ -65,7 +80,7 @@ def survey(ctx: Context) -> Survey:
     shares, empty = audit.nulls(table, seen.types, spec.validation.max_null_fraction)
     seen.findings += empty
     ctx.progress(30, STEPS)
-    leaks = _leaks(table, readings, ctx, seen)
+    leaks = _leaks(table, ctx, seen)
     ctx.progress(50, STEPS)
     _describe(table, readings, ctx, seen)
     seen.findings = findings.in_order(seen.findings)
@@ -83,6 +98,8 @@ def _kept(table: pa.Table, ctx: Context, seen: Survey) -> None:
     if task.target in table.column_names:
         usable, found = audit.labelled(table, task)
         seen.findings += found
+        features = [name for name in table.column_names if name not in columns.not_features(ctx.spec)]
+        seen.together = suspicion.recorded_together(table, features, usable)
     else:
         seen.findings.append(Finding("fail", "unknown_column", f"There is no column {bounded(task.target)!r}.",
                                      column=task.target, pointer="/task/target", hint="Name the target's column."))  # fmt: skip
@@ -151,26 +168,21 @@ def _without_types(spec: JobSpec, names: Sequence[str]) -> JobSpec:
     return spec.model_copy(update={"data": spec.data.model_copy(update={"features": features})})
 
 
-def _leaks(table: pa.Table, readings: dict[str, dict[str, Any]], ctx: Context, seen: Survey) -> dict[str, Any]:
+def _leaks(table: pa.Table, ctx: Context, seen: Survey) -> dict[str, Any]:
     """What the report says of the features' scores alone; those that give the target away are findings."""
     spec = ctx.spec.validation.leakage
-    if spec.action == "ignore" or seen.target is None or not seen.types:
-        return {"single_feature_scores": {}}
-    target = table.column(ctx.spec.task.target)
-    chosen = leakage.sampled(len(target), ctx.seed)
-    taken = pa.array(chosen)
-    small = pa.table({name: table.column(name).take(taken) for name in seen.types})
-    small = coerce.read_table(small, readings)
-    y = targets.encode(target.take(taken), seen.target)
-    scores = leakage.scores(small, seen.types, y, classes=len(seen.target.classes), seed=ctx.seed)
-    metric = "AUC" if seen.target.classes else "R²"
-    seen.findings += [
-        Finding("fail" if spec.action == "fail" else "warn", "leakage",
-                f"Column {bounded(name)!r} alone predicts the target with {metric} {score:.3f}.", column=name,
-                hint="If it is not known at prediction time, put it into data.features.exclude.",
-                pointer="/validation/leakage")
-        for name, score in scores.items() if score > spec.threshold]  # fmt: skip
-    return {"single_feature_scores": {name: round(score, 4) for name, score in scores.items()}}
+    if seen.target is None or not seen.types:
+        return {"single_feature_scores": {}, "leaks": []}
+    y = targets.encode(table.column(ctx.spec.task.target), seen.target)
+    sample = giveaways.sample_of(table, seen.decisions, y, classes=len(seen.target.classes), seed=ctx.seed)
+    seen.findings += giveaways.twins(sample)
+    if spec.action == "ignore":
+        return {"single_feature_scores": {}, "leaks": []}
+    scores, found = giveaways.evidence(sample, spec, threads=ctx.threads)
+    found = found + seen.together
+    seen.findings += giveaways.as_findings(found, spec)
+    return {"single_feature_scores": {name: round(score, 4) for name, score in scores.items()},
+            "leaks": [asdict(leak) for leak in found]}  # fmt: skip
 
 
 def _describe(table: pa.Table, readings: dict[str, dict[str, Any]], ctx: Context, seen: Survey) -> None:

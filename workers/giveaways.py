@@ -1,0 +1,69 @@
+"""All evidence that features give the target away, the certain first, then what only looks like it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from app.spec.data import Leakage
+from workers import coerce, columns, leakage, relations, suspicion
+from workers.columns import Decision
+from workers.findings import Finding
+from workers.leakage import Leak, Sample
+
+HINT = "If it is not known at prediction time, put it into data.features.exclude."
+
+
+def sample_of(
+    table: pa.Table, decisions: Sequence[Decision], y: npt.NDArray[np.float64], *, classes: int, seed: int
+) -> Sample:
+    """The features and the target in the rows that are looked at; `y` is (rows,) of the whole `table`."""
+    types = columns.as_types(decisions)
+    rows = leakage.sampled(len(y), len(types), seed)
+    taken = pa.array(rows)
+    small = pa.table({name: table.column(name).take(taken) for name in types})
+    return Sample(coerce.read_table(small, columns.readings_of(decisions)), types, y[rows], classes, seed)
+
+
+def evidence(sample: Sample, spec: Leakage, *, threads: int) -> tuple[dict[str, float], list[Leak]]:
+    """(score by feature, leaks): copies and relations, scores above the threshold, then suspicious signs.
+
+    What is certain is set aside before signs are looked for, so that one leak does not hide another.
+    """
+    scores = leakage.scores(sample)
+    found = relations.copies(sample)
+    found += relations.sums(sample, _named(found))
+    named = _named(found)
+    found += [leak for leak in leakage.too_good(sample, scores, spec.threshold) if leak.columns[0] not in named]
+    certain = _named(found)
+    signs = [leak for leak in suspicion.missingness(sample) if leak.columns[0] not in certain]
+    signs += suspicion.pairs(sample, scores, certain)
+    model = suspicion.quick(sample, scores, threads=threads)
+    fronts = {leak.columns[0] for leak in signs}
+    signs += suspicion.dominance(sample, model, scores, certain | fronts)
+    suspects = sorted({leak.columns[0] for leak in signs} & scores.keys(), key=lambda name: -scores[name])
+    if suspects:
+        partners = {name for leak in signs for name in leak.columns} - {suspects[0]}
+        signs += suspicion.accomplices(model, suspects[0], certain | partners)
+    return scores, found + signs
+
+
+def _named(found: Sequence[Leak]) -> set[str]:
+    return {name for leak in found for name in leak.columns}
+
+
+def as_findings(found: Sequence[Leak], spec: Leakage) -> list[Finding]:
+    """What is certain is `leakage`, and fails where the spec says so; what is not is `suspected_leakage`, a warning."""
+    return [Finding("fail" if leak.certain and spec.action == "fail" else "warn",
+                    "leakage" if leak.certain else "suspected_leakage", leak.message, column=leak.columns[0],
+                    check=leak.kind, share=round(leak.score, 4), hint=HINT, pointer="/validation/leakage")
+            for leak in found]  # fmt: skip
+
+
+def twins(sample: Sample) -> list[Finding]:
+    """Features that say the same as an earlier one in other words."""
+    return [Finding("info", "relabelled_column", f"Column {name!r} says the same as {earlier!r} in other words: "
+                    f"{values:,} values, one to one.", column=name, count=values, pointer="/data/features/exclude",
+                    hint="One of both is enough: exclude the other.")
+            for name, earlier, values in relations.relabelled(sample.table, sample.types)]  # fmt: skip
