@@ -15,20 +15,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.errors import InvalidData, Violation, bounded
 from app.spec.base import MAX_COLUMNS
-
-TIME = pa.timestamp("us")
-NULL_WORDS = frozenset({
-    "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "none", "NaT",
-})  # fmt: skip
-BOOLEAN_WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-EXACT_WHOLE = 2.0**53
-PROBE = 64
+from workers.written import TIME, Growing, real
 
 
 def canonical(table: pa.Table) -> pa.Table:
@@ -107,14 +99,7 @@ def _real(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
     """Floats as int64 where none has a fraction, otherwise float64 without NaN."""
     if column.type != pa.float64():
         column = column.cast(pa.string()).cast(pa.float64())
-    values = np.asarray(column.to_numpy())  # nulls arrive as NaN
-    known = ~np.isnan(values)
-    whole = values if known.all() else values[known]
-    mask = None if known.all() else ~known
-    if whole.size and np.abs(whole).max() <= EXACT_WHOLE and (whole == np.rint(whole)).all():
-        filled = values if mask is None else np.where(known, values, 0.0)
-        return pa.chunked_array([pa.array(filled.astype(np.int64), mask=mask)])
-    return pa.chunked_array([pa.array(values + 0.0, mask=mask)])
+    return real(column)
 
 
 def _decimal(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -135,8 +120,13 @@ def _date(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
 
 
 def _clock(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
-    """Times of day as text."""
-    return column.cast(pa.string())
+    """Times of day as text, without zeros behind the seconds."""
+    return trimmed_clock(column.cast(pa.string()))
+
+
+def trimmed_clock(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`12:30:00.500000` as `12:30:00.5`, `12:30:00.000` as `12:30:00`: engines differ in how many digits they write."""
+    return pc.replace_substring_regex(text, r"(\.[0-9]*[1-9])0+$|\.0+$", r"\1")
 
 
 def _duration(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -173,99 +163,14 @@ def _without_nulls(value: Any) -> Any:
 
 def _text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Text as the numbers, booleans or times that every value of it says; otherwise text without `""`."""
-    text = column.cast(pa.large_string())
-    text = pc.if_else(pc.equal(pc.binary_length(text), 0), pa.scalar(None, pa.large_string()), text)
-    typed = _typed(text, name)
-    if typed is not None:
-        return typed
-    if pc.any(pc.match_substring(text, "\x00")).as_py():
-        raise InvalidData(f"Column {bounded(name)!r} holds a NUL character.", code="nul_character",
-                          hint="Remove U+0000 from the text.")  # fmt: skip
-    return text
-
-
-def _typed(text: pa.ChunkedArray, name: str) -> pa.ChunkedArray | None:
-    """`text` as numbers, booleans or times, or None where a value says none of these."""
-    probe = [word.strip() for word in text.drop_null().slice(0, PROBE).to_pylist()]
-    words = [word for word in probe if word not in NULL_WORDS]
-    if not words and probe:
-        words = _first_words(text)
-    if not words:
-        return None if probe else _without_type(text)
-    if all(word in BOOLEAN_WORDS for word in words):
-        return _attempt(_as_booleans, text, name)
-    if all(word[:1] in "+-.0123456789iInN" for word in words):
-        if len(words[0]) >= len("2000-01-01") and words[0][4:5] == "-":
-            return _attempt(_as_times, text, name)
-        return _attempt(_as_numbers, text, name)
-    return None
-
-
-def _first_words(text: pa.ChunkedArray) -> list[str]:
-    """The first values that are no spelling of null, where the column begins with many of those."""
-    rest = text.filter(pc.invert(pc.is_in(text, value_set=pa.array(sorted(NULL_WORDS), text.type))))
-    return [word.strip() for word in rest.drop_null().slice(0, PROBE).to_pylist()]
-
-
-def _attempt(
-    convert: Callable[[pa.ChunkedArray, str], pa.ChunkedArray | None], text: pa.ChunkedArray, name: str
-) -> pa.ChunkedArray | None:
-    """`convert(text)`; tried again without spellings of null and blanks around values, where it fails at first."""
-    try:
-        return convert(text, name)
-    except pa.ArrowInvalid:
-        trimmed = pc.utf8_trim_whitespace(text)
-        null = pc.is_in(trimmed, value_set=pa.array([*sorted(NULL_WORDS), ""], text.type))
-        try:
-            return convert(pc.if_else(null, pa.scalar(None, text.type), trimmed), name)
-        except pa.ArrowInvalid:
-            return None
-
-
-def _as_numbers(text: pa.ChunkedArray, name: str) -> pa.ChunkedArray | None:
-    """Numbers; None where a value has a leading zero or is hexadecimal, which means a code and not a number."""
-    longer = text.filter(pc.greater(pc.binary_length(text), 1))
-    zeros = longer.filter(pc.or_(pc.starts_with(longer, "0"), pc.is_in(
-        pc.binary_slice(longer.cast(pa.large_binary()), 0, 1), value_set=pa.array([b"+", b"-"], pa.large_binary()))))  # fmt: skip
-    if pc.any(pc.match_substring_regex(zeros, r"^[+-]?0[0-9xX]")).as_py():
-        return None
-    try:
-        return text.cast(pa.int64())
-    except pa.ArrowInvalid:
-        return _real(text.cast(pa.float64()), name)
-
-
-def _as_booleans(text: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
-    """Booleans; raises ArrowInvalid where a value is none."""
-    truth = pc.is_in(text, value_set=pa.array([word for word, true in BOOLEAN_WORDS.items() if true], text.type))
-    falsehood = pc.is_in(
-        text, value_set=pa.array([word for word, true in BOOLEAN_WORDS.items() if not true], text.type)
-    )
-    if not pc.all(pc.or_(pc.or_(truth, falsehood), pc.is_null(text))).as_py():
-        raise pa.ArrowInvalid("not boolean")
-    return pc.if_else(pc.is_null(text), pa.scalar(None, pa.bool_()), truth)
-
-
-def _as_times(text: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
-    """ISO dates and times, each with or without its own zone; raises ArrowInvalid where a value is none."""
-    zoned = pc.match_substring_regex(text, r"\d{2}:\d{2}.*(Z|[+-]\d{2}(:?\d{2})?)$")
-    if not pc.any(zoned).as_py():
-        return _naive(text)
-    nothing = pa.scalar(None, text.type)
-    utc = pc.if_else(zoned, text, nothing)
-    return pc.coalesce(_time(_parsed(utc, "UTC"), ""), _naive(pc.if_else(zoned, nothing, text)))
-
-
-def _naive(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    return _time(_parsed(text, None), "")
-
-
-def _parsed(text: pa.ChunkedArray, zone: str | None) -> pa.ChunkedArray:
-    """Times as microseconds, or as nanoseconds where their text is that fine."""
-    try:
-        return text.cast(pa.timestamp("us", zone))
-    except pa.ArrowInvalid:
-        return text.cast(pa.timestamp("ns", zone))
+    whole = Growing(name)
+    for chunk in column.chunks:
+        whole.add(chunk)
+    if whole.failed:  # what was read before it failed must be read again, as text
+        whole = Growing(name, as_text=True)
+        for chunk in column.chunks:
+            whole.add(chunk)
+    return whole.column()
 
 
 def _same(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:

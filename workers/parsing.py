@@ -84,6 +84,9 @@ def refusal(error: Exception) -> dict[str, Any]:
         return {"refusal": {**document, "errors": document["errors"][:MAX_VIOLATIONS]}}
     if isinstance(error, MemoryError | RecursionError):
         return {"refusal": out_of_memory().document()}
+    if isinstance(error, UnicodeError):
+        return {"refusal": InvalidData("A name or a value in the file is not UTF-8.", code="not_utf8",
+                                       hint="Write the file again as UTF-8.").document()}  # fmt: skip
     if isinstance(error, OSError) and error.errno in FULL:
         return {"refusal": InvalidData("The file grows beyond its limit while it is read.", code="too_large",
                                        hint="Split it, or leave columns out with `columns`.").document()}  # fmt: skip

@@ -91,8 +91,9 @@ def _limit(memory_bytes: int | None, cpu_seconds: int | None, file_bytes: int) -
     if cpu_seconds is not None:
         limits[resource.RLIMIT_CPU] = cpu_seconds + int(sum(os.times()[:2])) + 1
     for which, value in limits.items():
+        last = value + 5 if which == resource.RLIMIT_CPU else value  # at the first, a signal says which limit it was
         with contextlib.suppress(ValueError, OSError):  # a lower limit of the system's own stands
-            resource.setrlimit(which, (value, value))
+            resource.setrlimit(which, (value, last))
     with contextlib.suppress(OSError):  # where memory runs short, the kernel ends this process before its worker
         Path("/proc/self/oom_score_adj").write_text("1000")
 

@@ -57,7 +57,7 @@ def read_file(
         )
     wanted = _format(path, declared, name)
     chosen = None if columns is None else list(dict.fromkeys(columns))
-    table = canonical(READERS[wanted](path, chosen, Given(scratch, threads, limits)))
+    table = READERS[wanted](path, chosen, Given(scratch, threads, limits))
     if table.num_rows == 0:
         raise InvalidData(f"The file {_shown(name)} holds no rows.", code="no_rows", hint="A header alone is no data.")
     return table
@@ -131,8 +131,8 @@ def unpack(path: Path, scratch: Path, limits: Limits) -> Path:
     return target
 
 
-def _csv(path: Path, columns: Columns, given: Given) -> pa.Table:
-    return read_csv(path, columns, threads=given.threads)
+def _csv(path: Path, columns: Columns, _given: Given) -> pa.Table:
+    return read_csv(path, columns)
 
 
 def _csv_gz(path: Path, columns: Columns, given: Given) -> pa.Table:
@@ -141,26 +141,26 @@ def _csv_gz(path: Path, columns: Columns, given: Given) -> pa.Table:
         seen = sniff(unpacked)
         if seen not in {"text", "json"}:
             raise not_a("csv", seen, "inside the gzip file")
-        return read_csv(unpacked, columns, threads=given.threads)
+        return read_csv(unpacked, columns)
     finally:
         unpacked.unlink()
 
 
 def _json(path: Path, columns: Columns, _given: Given) -> pa.Table:
     table = read_json(path)
-    if columns is None:
-        return table
-    named = column_names(table.column_names)
-    require_known(columns, named)
-    return table.select([named.index(name) for name in columns])
+    if columns is not None:
+        named = column_names(table.column_names)
+        require_known(columns, named)
+        table = table.select([named.index(name) for name in columns])
+    return canonical(table)
 
 
 def _parquet(path: Path, columns: Columns, given: Given) -> pa.Table:
-    return read_parquet(path, columns, threads=given.threads, limits=given.limits)
+    return canonical(read_parquet(path, columns, threads=given.threads, limits=given.limits))
 
 
 def _arrow(path: Path, columns: Columns, _given: Given) -> pa.Table:
-    return read_arrow(path, columns)
+    return canonical(read_arrow(path, columns))
 
 
 READERS: dict[str, Callable[[Path, Columns, Given], pa.Table]] = {

@@ -69,7 +69,8 @@ def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(record) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidData(f"A record names {bounded(twice)!r} twice.", code="duplicate_columns")
+        raise InvalidData(f"A record names {bounded(twice)!r} twice.", code="duplicate_columns",
+                          hint="Give every value its own name.")  # fmt: skip
     return record
 
 
@@ -83,11 +84,13 @@ def _table(records: list[Any]) -> pa.Table:
         if not record.keys() <= names.keys():
             names.update(dict.fromkeys(record))
         if len(names) > MAX_COLUMNS:
-            raise InvalidData(f"The records name more than {MAX_COLUMNS:,} columns.", code="too_many_columns")
+            raise InvalidData(f"The records name more than {MAX_COLUMNS:,} columns.", code="too_many_columns",
+                              hint="Give every record the same names, or leave columns out.")  # fmt: skip
     try:
         return pa.table({name: _column([record.get(name) for record in records]) for name in names})
     except UnicodeEncodeError:
-        raise InvalidData("The text holds a lone surrogate, which is no character.", code="not_utf8") from None
+        raise InvalidData("The text holds a lone surrogate, which is no character.", code="not_utf8",
+                          hint="Write the file as UTF-8.") from None  # fmt: skip
 
 
 def _column(values: list[Any]) -> pa.Array:
