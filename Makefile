@@ -6,15 +6,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FEAST := .venv-feast
 CODE := app workers standalone migrations tests benchmarks
-TESTS ?= tests --ignore tests/chaos
+TESTS ?= tests --ignore tests/chaos --ignore tests/feast
 SPREAD ?= -n 2 --dist loadfile
 FAULTS ?= 300
 RESOLVE := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help setup demo up test check format formatted lint types imports openapi openapi-check lock bench chaos chaos-slice clean
+.PHONY: help setup demo up test test-feast check format formatted lint types imports openapi openapi-check lock bench chaos chaos-slice clean
 
 help:  ## List these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,19 @@ up: setup  ## Start the whole service on this machine; Ctrl-C stops it
 
 test: setup  ## Run the tests; TESTS=tests/unit runs a part
 	$(BIN)/python -m pytest $(SPREAD) $(TESTS)
+
+test-feast: setup $(FEAST)/.installed  ## Run the tests against real Feast servers, in a venv of their own
+	$(BIN)/python -m pytest tests/feast
+
+$(FEAST)/.installed: requirements-feast.lock
+	@if [ -x $(BIN)/uv ]; then \
+	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FEAST); \
+	  $(BIN)/uv pip install --quiet --compile-bytecode --python $(FEAST)/bin/python --require-hashes -r requirements-feast.lock; \
+	else \
+	  $(PYTHON) -m venv --clear $(FEAST); \
+	  $(FEAST)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-feast.lock; \
+	fi
+	@touch $@
 
 check: setup formatted lint types imports openapi-check test chaos-slice  ## Everything that CI asks: format, lint, types, contracts, OpenAPI, tests
 
@@ -59,10 +73,11 @@ openapi-check: setup  ## Check that docs/openapi.json is what the code says
 	@made=$$(mktemp) && trap 'rm -f $$made' EXIT && $(BIN)/python -m app.openapi $$made && cmp -s docs/openapi.json $$made \
 	  || { echo "docs/openapi.json is not what the code says: run 'make openapi' and commit it"; exit 1; }
 
-lock: setup  ## Resolve pyproject.toml anew into the three lock files
+lock: setup  ## Resolve pyproject.toml anew into the three lock files, and what Feast needs into a fourth
 	$(BIN)/uv pip compile pyproject.toml --all-extras $(RESOLVE) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements.lock $(RESOLVE) -o requirements-api.lock
 	$(BIN)/uv pip compile pyproject.toml --extra worker -c requirements.lock $(RESOLVE) -o requirements-worker.lock
+	$(BIN)/uv pip compile requirements-feast.in $(RESOLVE) -o requirements-feast.lock
 
 bench: setup  ## Run the short benchmarks, one table each
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
@@ -74,4 +89,4 @@ chaos-slice: setup  ## The first eight faults of that campaign
 	CHAOS_FAULTS=8 $(BIN)/python -m pytest -s tests/chaos
 
 clean:  ## Remove what setup and the tools made; data folders stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(FEAST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

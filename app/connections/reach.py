@@ -12,7 +12,7 @@ from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError
 
-from app.connections import http, mysql, postgres, sqlite
+from app.connections import feast, http, mysql, postgres, sqlite
 from app.egress import Egress, resolve
 from app.errors import SourceRefused, SourceUnavailable
 from app.settings import Settings
@@ -34,7 +34,7 @@ def reach(kind: str, config: dict[str, Any], secret: dict[str, str], *, settings
 
 def host_of(kind: str, config: dict[str, Any]) -> tuple[str, int] | None:
     """The host and port that a connection of this kind and config leads to; None where it leads to none, or to several."""
-    if kind == "sqlite":
+    if kind in {"sqlite", "feast"}:
         return None
     if kind in {"postgres", "mysql"}:
         return str(config["host"]), int(config["port"])
@@ -130,10 +130,15 @@ def _http(config: dict[str, Any], secret: dict[str, str], settings: Settings) ->
     return f"The server answers {got.status}."
 
 
+def _feast(config: dict[str, Any], secret: dict[str, str], settings: Settings) -> str:
+    return feast.reach(config, secret, settings=settings, seconds=SECONDS)
+
+
 REACH: dict[str, Callable[[dict[str, Any], dict[str, str], Settings], str]] = {
     "s3": _s3,
     "postgres": _postgres,
     "mysql": _mysql,
     "sqlite": _sqlite,
     "http": _http,
+    "feast": _feast,
 }

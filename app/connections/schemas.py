@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from app.connections.feast import FeastConnection
 from app.spec.base import Label, Part, no_nul
 from app.spec.data import ConnectionName
 
@@ -242,7 +243,7 @@ class HttpConnection(Part):
 
 
 AnyConnection = (
-    S3Connection | PostgresConnection | MysqlConnection | SqliteConnection | HttpConnection
+    S3Connection | PostgresConnection | MysqlConnection | SqliteConnection | HttpConnection | FeastConnection
 )
 ConnectionRequest = Annotated[AnyConnection, Field(discriminator="kind")]
 
@@ -254,7 +255,7 @@ class ConnectionShown(BaseModel):
 
     id: str = Field(examples=["con_06f4wx0v2s7m5d1c9b8a3n6k2e"])
     name: str
-    kind: Literal["s3", "postgres", "mysql", "sqlite", "http"]
+    kind: Literal["s3", "postgres", "mysql", "sqlite", "http", "feast"]
     config: dict[str, Any]
     has_secret: bool
     created_at: datetime

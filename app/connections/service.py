@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.connections import feast
 from app.connections.postgres import own_database
 from app.connections.reach import host_of, reach
 from app.connections.schemas import AnyConnection, ConnectionShown, ConnectionTested
@@ -28,6 +29,8 @@ def check_host(wanted: AnyConnection, *, settings: Settings) -> None:
         EgressDenied
         SourceRefused: `own_database`.
     """
+    if isinstance(wanted, feast.FeastConnection):
+        feast.check(wanted.config, settings=settings)
     led = host_of(wanted.kind, wanted.config.model_dump())
     if led is None:
         return
