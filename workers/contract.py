@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from app.errors import bounded
 from app.spec.base import Scalar
 from app.spec.data import ColumnContract
+from workers import repeats
 from workers.findings import Finding, examples, listed, pointer_to
-from workers.repeats import value_hashes
 
 Mask = npt.NDArray[np.bool_]
 Test = Callable[[pa.ChunkedArray, ColumnContract], pa.ChunkedArray]
@@ -121,7 +121,7 @@ def _matches(column: pa.ChunkedArray, contract: ColumnContract) -> pa.ChunkedArr
 
 def _unique(column: pa.ChunkedArray, _contract: ColumnContract) -> pa.ChunkedArray:
     """False from the second row of a value on; nulls repeat nothing."""
-    repeated = pd.Series(value_hashes(column)).duplicated().to_numpy()
+    repeated = repeats.repeated(repeats.value_hashes(column))
     if column.null_count:
         repeated &= column.is_valid().to_numpy()
     return pa.chunked_array([~repeated])

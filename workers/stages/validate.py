@@ -12,7 +12,10 @@ import pyarrow.parquet as pq
 from workers import columns, findings
 from workers.context import Context, Done
 from workers.findings import Finding
-from workers.survey import survey
+from workers.survey import Survey, survey
+from workers.targets import Target
+
+__all__ = ["Survey", "run", "settled", "survey"]
 
 
 def run(ctx: Context) -> Done:
@@ -30,6 +33,11 @@ def run(ctx: Context) -> Done:
     failing, target = findings.failures(seen.findings), seen.target
     if failing or target is None:
         raise findings.refusal(failing)
+    return settled(ctx, seen, target)
+
+
+def settled(ctx: Context, seen: Survey, target: Target) -> Done:
+    """What later stages read of a survey: the artifact `kept` and the output of this stage."""
     _put_rows(ctx, seen.kept)
     counted = {"rows": len(seen.kept), "dropped": seen.report["dropped"]}
     output = {"task_type": target.task_type, "classes": list(target.classes), "features": columns.as_pairs(seen.types),
