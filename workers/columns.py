@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -142,7 +143,7 @@ def _inferred(name: str, column: pa.ChunkedArray) -> Decision:
     rows = len(column) - column.null_count
     if rows == 0:
         return Decision(name, None, "Has no values.", given=False, concern="empty")
-    distinct = pc.count_distinct(column, mode="only_valid").as_py()
+    distinct = _distinct(column)
     if distinct == 1 and column.null_count == 0:
         return Decision(name, None, f"Has one value only, in all {rows:,} rows.", given=False, concern="constant")
     if column.type == TEXT:
@@ -153,6 +154,17 @@ def _inferred(name: str, column: pa.ChunkedArray) -> Decision:
     kind = PLAIN[column.type]
     what = {"boolean": "true or false", "datetime": "times", "numeric": "numbers with fractions"}[kind]
     return Decision(name, kind, f"All {rows:,} values are {what}.", given=False)
+
+
+def _distinct(column: pa.ChunkedArray) -> int:
+    """How many different values there are; of fractions, truth and times only whether there are several."""
+    if column.type == TEXT:
+        return int(pc.count_distinct(column, mode="only_valid").as_py())
+    if column.type == WHOLE:
+        values = np.sort(column.drop_null().to_numpy())
+        return 1 + int(np.count_nonzero(values[1:] != values[:-1]))
+    ends = pc.min_max(column)
+    return 1 if ends["min"] == ends["max"] else 2
 
 
 def _made(name: str, found: Found, *, given: bool = False) -> Decision:
