@@ -97,8 +97,9 @@ def nulls(table: pa.Table, types: Mapping[str, str], limit: float) -> tuple[dict
 
 def classes(column: pa.ChunkedArray, target: Target, validation: Validation) -> tuple[dict[str, int], list[Finding]]:
     """(rows by class, findings): shares against the contract, classes of a few rows, one class that swallows all."""
-    counted = pc.value_counts(targets.labels(column).combine_chunks())
-    held = dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
+    counted = pc.value_counts(column.combine_chunks())
+    names = targets.labels(pa.chunked_array([counted.field(0)])).to_pylist()
+    held = dict(zip(names, counted.field(1).to_pylist(), strict=True))
     counts = {label: int(held.get(label, 0)) for label in target.classes}
     rows = sum(counts.values())
     found = _shares(counts, rows, validation)

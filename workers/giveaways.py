@@ -2,28 +2,25 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from app.spec.data import Leakage
-from workers import coerce, columns, leakage, relations, suspicion
+from workers import coerce, columns, leakage, relations, suspicion, targets
 from workers.columns import Decision
 from workers.findings import Finding
 from workers.leakage import Leak, Sample
+from workers.targets import Target
 
 HINT = "If it is not known at prediction time, put it into data.features.exclude."
 
 
-def sample_of(
-    table: pa.Table, decisions: Sequence[Decision], y: npt.NDArray[np.float64], *, classes: int, seed: int
-) -> Sample:
-    """The features and the target in the rows that are looked at; `y` is (rows,) of the whole `table`."""
+def sample_of(table: pa.Table, decisions: Sequence[Decision], name: str, target: Target, *, seed: int) -> Sample:
+    """The features and the target, which is the column `name`, in the rows of `table` that are looked at."""
     types = columns.as_types(decisions)
-    rows = leakage.sampled(len(y), len(types), seed)
-    taken = pa.array(rows)
-    small = pa.table({name: table.column(name).take(taken) for name in types})
-    return Sample(coerce.read_table(small, columns.readings_of(decisions)), types, y[rows], classes, seed)
+    taken = pa.array(leakage.sampled(table.num_rows, len(types), seed))
+    small = pa.table({feature: table.column(feature).take(taken) for feature in types})
+    y = targets.encode(table.column(name).take(taken), target)
+    return Sample(coerce.read_table(small, columns.readings_of(decisions)), types, y, len(target.classes), seed)
 
 
 def evidence(sample: Sample, spec: Leakage, *, threads: int) -> tuple[dict[str, float], list[Leak]]:

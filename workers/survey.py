@@ -173,8 +173,7 @@ def _leaks(table: pa.Table, ctx: Context, seen: Survey) -> dict[str, Any]:
     spec = ctx.spec.validation.leakage
     if seen.target is None or not seen.types:
         return {"single_feature_scores": {}, "leaks": []}
-    y = targets.encode(table.column(ctx.spec.task.target), seen.target)
-    sample = giveaways.sample_of(table, seen.decisions, y, classes=len(seen.target.classes), seed=ctx.seed)
+    sample = giveaways.sample_of(table, seen.decisions, ctx.spec.task.target, seen.target, seed=ctx.seed)
     seen.findings += giveaways.twins(sample)
     if spec.action == "ignore":
         return {"single_feature_scores": {}, "leaks": []}

@@ -118,5 +118,7 @@ def encode(column: pa.ChunkedArray, target: Target) -> npt.NDArray[np.float64]:
     """(rows,) The target as numbers: class index, or the value itself; NaN where it is missing."""
     if target.task_type == "regression":
         return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
-    index = pc.index_in(labels(column), value_set=pa.array(target.classes, pa.large_string()))
-    return np.asarray(index.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    coded = column.combine_chunks().dictionary_encode()
+    index = pc.index_in(coded.dictionary.cast(pa.large_string()), value_set=pa.array(target.classes, pa.large_string()))
+    numbers = np.append(index.cast(pa.float64()).to_numpy(zero_copy_only=False), np.nan)
+    return np.asarray(numbers[coded.indices.fill_null(-1).to_numpy()], dtype=np.float64)
