@@ -7,14 +7,14 @@ from typing import Any
 LIBRARIES = ("lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops", "skrub")
 
 
-def library_versions() -> dict[str, str]:
-    """The versions of the libraries that trained the model, by name."""
-    return {name: version(name) for name in LIBRARIES}
+def library_versions(*, derived: bool = False) -> dict[str, str]:
+    """The versions of the libraries that trained the model, by name; DuckDB where it has `derived` columns."""
+    return {name: version(name) for name in (*(("duckdb",) if derived else ()), *LIBRARIES)}
 
 
-def requirements() -> str:
+def requirements(libraries: Mapping[str, str]) -> str:
     """`requirements.txt` of a bundle: what training used, pinned."""
-    return "".join(f"{name}=={found}\n" for name, found in library_versions().items())
+    return "".join(f"{name}=={found}\n" for name, found in libraries.items())
 
 
 def card(metadata: Mapping[str, Any], *, inputs: Sequence[Mapping[str, str]], description: str) -> str:

@@ -129,7 +129,12 @@ def feature_types(table: pa.Table, spec: JobSpec) -> tuple[dict[str, str], list[
 def _twin(table: pa.Table, name: str, firsts: dict[Any, list[str]]) -> str | None:
     """An earlier column with the same values in every row, or None; `firsts` remembers those seen, by a cheap key."""
     column = table.column(name)
-    key = (column.type, column.null_count, *column.slice(0, 32).to_pylist(), *column.slice(len(column) - 8).to_pylist())
+    key = (
+        column.type,
+        column.null_count,
+        *column.slice(0, 32).to_pylist(),
+        *column.slice(max(0, len(column) - 8)).to_pylist(),
+    )
     alike = firsts.setdefault(key, [])
     for earlier in alike:
         if column.null_count < len(column) and column.equals(table.column(earlier)):

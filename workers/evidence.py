@@ -116,7 +116,7 @@ def unread(column: pa.ChunkedArray, reading: Reading) -> list[int]:
     series = column.to_pandas()
     there = series.notna().to_numpy()
     if column.type == pa.large_string():
-        there &= ~np.array(
+        there = there & ~np.array(
             [isinstance(word, str) and readings.is_missing(word) for word in series.tolist()], dtype=bool
         )
     return np.flatnonzero(coerce.column(series, reading).isna().to_numpy() & there).tolist()

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,9 +10,10 @@ import pyarrow as pa
 from app.errors import InvalidData, Violation, bounded
 from app.spec.data import FeatureStoreSource
 from app.spec.job import JobSpec
-from workers import columns, derived, deriving, features, snapshot
+from workers import columns, derived, deriving, features, lineage, snapshot
 from workers.context import Context, Done
 from workers.expressions import refused
+from workers.lineage import Origin
 from workers.sources import ENRICHERS, SOURCES
 from workers.sources.base import SourceResult
 
@@ -40,8 +41,23 @@ def gathered(ctx: Context) -> tuple[pa.Table, Facts]:
     """
     pa.set_cpu_count(ctx.threads)
     results = read_sources(ctx)
-    table = joined(ctx, {name: result.table for name, result in results.items()})
-    return derived_columns(ctx, table), {name: result.facts for name, result in results.items()}
+    tables = {name: result.table for name, result in results.items()}
+    table = joined(ctx, tables)
+    origins = origins_of(ctx.spec, {name: each.column_names for name, each in tables.items()}, table.column_names)
+    table, made = derived_columns(ctx, table)
+    put_json(ctx, "column_lineage", {"version": 1, "columns": {
+        name: origin.document() for name, origin in lineage.with_expressions(origins, made).items()}})  # fmt: skip
+    return table, {name: result.facts for name, result in results.items()}
+
+
+def origins_of(spec: JobSpec, tables: Mapping[str, Sequence[str]], names: Sequence[str]) -> dict[str, Origin]:
+    """Which column of which source each column of the one feature table comes from."""
+    if spec.data.features.sql is not None:
+        return lineage.of_sql(spec.data.features.sql, tables, names)
+    origins: dict[str, Origin] = {}
+    for source, held in tables.items():
+        origins = {**lineage.copied(source, held), **origins}
+    return {name: origins[name] for name in names}
 
 
 def landed(ctx: Context, table: pa.Table, facts: Facts) -> Done:
@@ -62,11 +78,11 @@ def landed(ctx: Context, table: pa.Table, facts: Facts) -> Done:
     return Done(summary=summary, output={**said, "data_digest": digest}, facts={"data_digest": digest})
 
 
-def derived_columns(ctx: Context, table: pa.Table) -> pa.Table:
-    """`table` with the columns of `data.features.columns`; what they are made of is put as the artifact `columns`."""
+def derived_columns(ctx: Context, table: pa.Table) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """(`table` with the columns of `data.features.columns`, what each is made of); that is the artifact `columns` too."""
     texts = ctx.spec.data.features.columns
     if not texts:
-        return table
+        return table, []
     table, made = deriving.extended(
         table, texts, scratch=ctx.workspace.scratch, memory_bytes=ctx.spec.resources.memory_bytes,
         threads=ctx.threads, seconds=features.seconds_left(ctx.deadline),
@@ -76,10 +92,16 @@ def derived_columns(ctx: Context, table: pa.Table) -> pa.Table:
         if name not in others and target in made.behind([name]):
             raise refused(name, f"it is made of the target {bounded(target)!r}, which is not known at prediction time",
                           code="expression_denied", hint="Take the target out, or exclude the column.")  # fmt: skip
-    path = ctx.workspace.scratch / "columns.json"
-    path.write_text(json.dumps(made.document()), encoding="utf-8")
-    ctx.workspace.put("columns", path, "application/json")
-    return table
+    document = made.document()
+    put_json(ctx, "columns", document)
+    return table, document["columns"]
+
+
+def put_json(ctx: Context, name: str, document: Mapping[str, Any]) -> None:
+    """Puts `document` as the artifact `name`."""
+    path = ctx.workspace.scratch / f"{name}.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    ctx.workspace.put(name, path, "application/json")
 
 
 def needed_inputs(ctx: Context) -> set[str]:

@@ -97,7 +97,7 @@ def bundle_files(ctx: Context, rows: Golden, document: dict[str, Any]) -> dict[s
     spec = {
         name: part for name, part in ctx.spec.resolved().items() if name not in {"resources", "labels", "deployment"}
     }
-    metadata = metadata_of(ctx, spec=spec, model=model, encoder=encoder)
+    metadata = metadata_of(ctx, spec=spec, model=model, encoder=encoder, features=rows.trained.column_names)
     signature = signature_of(ctx, metadata, rows.known.schema)
     told = {COLUMNS: canonical_json(document)} if document["columns"] or document["readings"] else {}
     return {
@@ -111,11 +111,13 @@ def bundle_files(ctx: Context, rows: Golden, document: dict[str, Any]) -> dict[s
         "MODEL_CARD.md": card.card(
             metadata, inputs=signature["inputs"], description=ctx.spec.registration.description
         ).encode(),
-        "requirements.txt": card.requirements().encode(),
+        "requirements.txt": card.requirements(metadata["libraries"]).encode(),
     }  # fmt: skip
 
 
-def metadata_of(ctx: Context, *, spec: dict[str, Any], model: bytes, encoder: bytes) -> dict[str, Any]:
+def metadata_of(
+    ctx: Context, *, spec: dict[str, Any], model: bytes, encoder: bytes, features: Sequence[str]
+) -> dict[str, Any]:
     """`metadata.json`: what the model is, where it comes from, and how it was measured."""
     validated, chosen = ctx.outputs["validate"], ctx.outputs["tune"]
     evaluated = ctx.outputs["evaluate"]
@@ -126,12 +128,19 @@ def metadata_of(ctx: Context, *, spec: dict[str, Any], model: bytes, encoder: by
         "rows": evaluated["rows"],
         "metrics": {"test": evaluated["metrics"], "validation": evaluated["validation"]},
         "baseline": evaluated["baseline"],
-        "libraries": card.library_versions(),
+        "libraries": card.library_versions(derived=bool(ctx.spec.data.features.columns)),
+        "lineage": _lineage(ctx, features),
         "digests": {
             "data": ctx.outputs["ingest"]["data_digest"], "spec": _digest(canonical_json(spec)),
             "model": _digest(model), "encoder": _digest(encoder),
         },
     }  # fmt: skip
+
+
+def _lineage(ctx: Context, features: Sequence[str]) -> dict[str, Any]:
+    """By feature, the columns of the sources that it was made of."""
+    known = json.loads(ctx.workspace.get("column_lineage").read_text(encoding="utf-8"))["columns"]
+    return {name: known[name] for name in features}
 
 
 def signature_of(ctx: Context, metadata: dict[str, Any], inputs: pa.Schema) -> dict[str, Any]:
