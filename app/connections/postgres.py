@@ -47,11 +47,8 @@ def reached(
         EgressDenied: the host may not be reached.
         SourceUnavailable: nothing takes the connection.
     """
-    host, port, mode = (
-        str(config.get("host", "")),
-        int(config.get("port") or 5432),
-        str(config.get("sslmode") or "prefer"),
-    )
+    host, port = str(config.get("host", "")), int(config.get("port") or 5432)
+    mode = str(config.get("sslmode") or "prefer")
     if not host or host.startswith(("/", "@")) or "," in host or mode not in SSL_MODES:
         raise SourceRefused("The connection names no usable host or sslmode.", code="bad_connection",
                             hint=f"host is one name or address; sslmode one of {', '.join(SSL_MODES)}.")  # fmt: skip
@@ -70,7 +67,7 @@ def _conninfo(
     config: Mapping[str, Any], secret: Mapping[str, str], port: int, *, mode: str, root: str, seconds: float
 ) -> str:
     options = (
-        "-c default_transaction_read_only=on -c timezone=UTC -c datestyle=ISO"
+        "-c default_transaction_read_only=on -c timezone=UTC -c datestyle=ISO -c client_min_messages=error"
         f" -c statement_timeout={int(seconds * 1000)}"
     )
     return make_conninfo(

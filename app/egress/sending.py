@@ -185,6 +185,8 @@ def _kept(
 ) -> Fetched:  # fmt: skip
     """The body in `path`, as it came."""
     announced, count, digest = response.length, 0, hashlib.sha256()
+    if announced is None and "content-length" in said and not response.chunked:
+        raise ValueError("a length that is no number")
     if announced is not None and announced > max_bytes:
         raise _too_large(announced, max_bytes)
     with path.open("wb") as file:

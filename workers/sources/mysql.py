@@ -11,6 +11,7 @@ from app.connections import mysql
 from app.errors import SourceRefused, SourceUnavailable, TrainhouseError
 from app.settings import settings
 from app.spec.data import DatabaseSource
+from workers.canonical import trimmed_clock
 from workers.context import ConnectionRef, Context
 from workers.sources.base import MAX_EXPANDED_BYTES, without_secrets
 from workers.sources.sql import Rows, counted, seconds_left, statement
@@ -20,6 +21,8 @@ BATCH_BYTES = 16 * 1024**2
 BINARY_CHARSET = 63
 BYTES, TEXT = pa.large_binary(), pa.large_string()
 WHOLE = {FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG, FIELD_TYPE.YEAR}
+MAYBE_BINARY = {FIELD_TYPE.BLOB, FIELD_TYPE.LONG_BLOB, FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.TINY_BLOB, FIELD_TYPE.STRING,
+                FIELD_TYPE.VAR_STRING, FIELD_TYPE.VARCHAR, FIELD_TYPE.GEOMETRY}  # fmt: skip
 Convert = Callable[[pa.ChunkedArray], pa.ChunkedArray]
 
 
@@ -44,7 +47,7 @@ def _batches(session: mysql.Reader, names: list[str]) -> Iterator[pa.RecordBatch
     """The rows as batches of bytes columns, which Arrow converts in one go; never all as Python's objects."""
     rows: list[list[bytes | None]] = []
     size = 0
-    while (packet := mysql.next_row(session)) is not None:
+    for packet in mysql.packets(session):
         row = mysql.fields(packet)
         if len(row) != len(names):
             raise ValueError("a row of another width")
@@ -63,21 +66,30 @@ def _batch(rows: list[list[bytes | None]], names: list[str]) -> pa.RecordBatch:
 
 def _converted(column: pa.ChunkedArray, field: Any) -> pa.ChunkedArray:
     """`column` as the type that the server says of its field; as text or bytes where a value does not fit."""
-    kind, binary = field.type_code, field.charsetnr == BINARY_CHARSET
-    if kind == FIELD_TYPE.BIT:
+    if field.type_code == FIELD_TYPE.BIT:
         return pa.chunked_array([pa.array([_bits(value, field.length) for value in column.to_pylist()])])
-    if kind in CONVERTERS:
+    if field.charsetnr == BINARY_CHARSET and field.type_code in MAYBE_BINARY:
+        return column
+    try:
         text = column.cast(TEXT)
-        try:
-            return CONVERTERS[kind](text)
-        except pa.ArrowInvalid:
-            return text
-    if kind in WHOLE:
-        text = column.cast(TEXT)
-        if kind == FIELD_TYPE.TINY and field.length == 1:
-            return _truth(text)
-        return text.cast(pa.uint64() if field.flags & FLAG.UNSIGNED else pa.int64())
-    return column if binary and kind != FIELD_TYPE.JSON else column.cast(TEXT)
+    except pa.ArrowInvalid:
+        return column
+    try:
+        if field.type_code in WHOLE:
+            return _whole(text, field)
+        return CONVERTERS.get(field.type_code, _same)(text)
+    except pa.ArrowInvalid:
+        return text
+
+
+def _whole(text: pa.ChunkedArray, field: Any) -> pa.ChunkedArray:
+    if field.type_code == FIELD_TYPE.TINY and field.length == 1:
+        return _truth(text)
+    return text.cast(pa.uint64() if field.flags & FLAG.UNSIGNED else pa.int64())
+
+
+def _same(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    return text
 
 
 def _truth(text: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -112,7 +124,7 @@ CONVERTERS: dict[int, Convert] = {
     FIELD_TYPE.NEWDATE: _day,
     FIELD_TYPE.DATETIME: _moment,
     FIELD_TYPE.TIMESTAMP: _moment,
-    FIELD_TYPE.TIME: lambda text: text.cast(pa.time64("us")),
+    FIELD_TYPE.TIME: trimmed_clock,
     FIELD_TYPE.NULL: lambda text: pa.chunked_array([pa.nulls(len(text))]),
 }
 

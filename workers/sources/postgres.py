@@ -13,6 +13,7 @@ from app.spec.data import DatabaseSource
 from workers.context import ConnectionRef, Context
 from workers.sources.base import MAX_EXPANDED_BYTES, without_secrets
 from workers.sources.sql import Rows, counted, seconds_left, statement
+from workers.sources.stderr import bounded_stderr
 
 BATCH_BYTES = 4 * 1024**2
 SILENT = re.compile(r"refused|timed? ?out|timeout expired|could not translate|unreachable|starting up|shutting down|too many"
@@ -28,7 +29,7 @@ def read(found: ConnectionRef, source: DatabaseSource, ctx: Context) -> Rows:
         found.config, found.secret, settings=settings(), seconds=seconds, max_bytes=2 * MAX_EXPANDED_BYTES
     ) as way:  # fmt: skip
         try:
-            with driver.connect(way.conninfo) as session, session.cursor() as cursor:
+            with bounded_stderr(), driver.connect(way.conninfo) as session, session.cursor() as cursor:
                 cursor.execute(postgres.ABOUT)
                 powers, own, version = cursor.fetchall()[0]
                 postgres.judge(powers, own=bool(own))
@@ -38,7 +39,7 @@ def read(found: ConnectionRef, source: DatabaseSource, ctx: Context) -> Rows:
                 table = pa.Table.from_batches(counted(reader, source.max_rows, ctx), reader.schema)
         except (adbc.Error, pa.ArrowException, OSError) as error:  # a fault between two batches comes as Arrow's
             raise _explained(error, found, cut=way.relay.cut) from None
-    return Rows(_plain(table), table.nbytes, {"product": "PostgreSQL", "server": bounded(version)})
+    return Rows(_plain(table), way.relay.received, {"product": "PostgreSQL", "server": bounded(version)})
 
 
 def _plain(table: pa.Table) -> pa.Table:
