@@ -25,8 +25,7 @@ def extended(
         InvalidData: what `plan` refuses; `expression_failed` where an expression cannot be worked out for some row.
         DeadlineExceeded: it took longer than `seconds`.
     """
-    engine = duck.opened(threads=threads, memory_bytes=memory_bytes, scratch=scratch)
-    try:
+    with duck.spilling(scratch, threads=threads, memory_bytes=memory_bytes) as engine:
         made = plan(engine, texts, {field.name: TYPE_NAMES[field.type] for field in table.schema})
         with duck.watched(engine, seconds, what="data.features.columns", code="sql_timeout"):
             asked = _bound(engine, made)
@@ -36,8 +35,6 @@ def extended(
                 raise
             except duckdb.Error as error:
                 raise _failed(engine, made, table, error) from None
-    finally:
-        engine.close()
     for name in texts:
         table = table.append_column(name, found.column(name))
     return table, made

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,11 +33,11 @@ LOCKED = (
 )  # fmt: skip
 
 
-def opened(*, threads: int = 1, memory_bytes: int | None = None, scratch: Path | None = None) -> Engine:
-    """An engine of its own without tables, its configuration locked; without `scratch` nothing spills to disk."""
+def opened(*, threads: int = 1, memory_bytes: int | None = None, spill: Path | None = None) -> Engine:
+    """An engine of its own without tables, its configuration locked; without `spill`, a folder, nothing goes to disk."""
     memory = memory_bytes or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE)
     engine = duckdb.connect(":memory:")
-    place = "" if scratch is None else str(scratch).replace("'", "''")
+    place = "" if spill is None else str(spill).replace("'", "''")
     settings = (f"temp_directory = '{place}'", f"max_temp_directory_size = '{SPILL_BYTES}B'", f"threads = {threads}",
                 f"memory_limit = '{memory}B'", *LOCKED)  # fmt: skip
     try:
@@ -60,13 +61,21 @@ def sandbox(
     """
     for name, table in tables.items():
         _tell_apart(name, table.column_names)
-    engine = opened(threads=threads, memory_bytes=memory_bytes, scratch=scratch)
-    try:
+    with spilling(scratch, threads=threads, memory_bytes=memory_bytes) as engine:
         for name, table in tables.items():
             engine.register(name, table)
         yield engine
-    finally:
-        engine.close()
+
+
+@contextmanager
+def spilling(scratch: Path, *, threads: int = 1, memory_bytes: int | None = None) -> Iterator[Engine]:
+    """An engine that may spill into a folder of its own in `scratch`; SQL may read that folder, so nothing else is in it."""
+    with tempfile.TemporaryDirectory(prefix="spill-", dir=scratch) as folder:
+        engine = opened(threads=threads, memory_bytes=memory_bytes, spill=Path(folder))
+        try:
+            yield engine
+        finally:
+            engine.close()
 
 
 def _tell_apart(table: str, names: list[str]) -> None:

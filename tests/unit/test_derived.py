@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,13 @@ TABLE = pa.table({
 
 
 def made(texts: dict[str, str], table: pa.Table = TABLE, **more: Any) -> pa.Table:
-    given_ = {"scratch": Path("/nonexistent"), "threads": 1, "memory_bytes": 400_000_000, "seconds": 20.0, **more}
+    given_ = {
+        "scratch": Path(tempfile.gettempdir()),
+        "threads": 1,
+        "memory_bytes": 400_000_000,
+        "seconds": 20.0,
+        **more,
+    }
     return deriving.extended(table, texts, **given_)[0]
 
 
