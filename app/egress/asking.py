@@ -66,6 +66,8 @@ def ask(
             connected.sendall(request(method, parts, port, headers=headers, body=body))
             response, _headers = answer(Deadlined(connected, until=until, limit=max_bytes + MAX_HEAD_BYTES), method)
             found = response.read(max_bytes + 1)
+            if response.length and len(found) <= max_bytes:
+                raise http.client.IncompleteRead(b"")
     except ssl.SSLError as error:
         raise SourceRefused(f"TLS failed: {tls_words(error)}.", code="bad_certificate") from None
     except http.client.HTTPException as error:

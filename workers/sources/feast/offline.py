@@ -129,14 +129,14 @@ class Offline:
     def _explained(self, error: Exception) -> TrainhouseError:
         """Whose turn it is after the server's `error`."""
         text = str(error)
-        if isinstance(error, flight.FlightUnavailableError | flight.FlightTimedOutError | flight.FlightCancelledError):
+        if isinstance(error, flight.FlightUnavailableError | flight.FlightTimedOutError):
             return SourceUnavailable(f"The offline server of connection {self.found.name!r} does not answer.",
                                      hint="Is it started (`feast serve_offline`), and is offline_tls right?")  # fmt: skip
         if isinstance(error, flight.FlightUnauthenticatedError | flight.FlightUnauthorizedError):
             return refused(self.found, _words(text), code="source_refused", hint="Check the connection's token.")
-        if "larger than max" in text:
-            return InvalidData("A part of the features is larger than 1.6 GB.", code="too_large",
-                               hint="Ask for fewer features.")  # fmt: skip
+        if isinstance(error, flight.FlightCancelledError):  # all that gRPC says of a message beyond its limit
+            return refused(self.found, "the call was ended, most likely because one message is larger than 1.6 GB",
+                           code="answer_too_long", hint="Ask for fewer features, or for shorter ones.")  # fmt: skip
         return refusal_of(_words(text), self.found)
 
 
