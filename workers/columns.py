@@ -68,7 +68,12 @@ def not_features(spec: JobSpec) -> set[str]:
 
 
 def decide(table: pa.Table, spec: JobSpec) -> list[Decision]:
-    """What becomes of each column of a canonical `table` that may be a feature, in order; refuses nothing."""
+    """What becomes of each column of a canonical `table` that may be a feature, in order.
+
+    Raises:
+        InvalidData: `type_mismatch`, with one violation for each column of which fewer than half of the values can be
+            what `data.features.types` says; its facts name column, share and rows of `table`.
+    """
     others = not_features(spec)
     decisions = []
     firsts: dict[Any, list[str]] = {}
@@ -86,6 +91,9 @@ def decide(table: pa.Table, spec: JobSpec) -> list[Decision]:
         else:
             decision = _inferred(name, column)
         decisions.append(decision)
+    faults = [each.fault for each in decisions if each.fault is not None]
+    if faults:
+        raise InvalidData(faults[0].message, code="type_mismatch", hint=faults[0].hint, violations=faults[:100])
     return decisions
 
 
@@ -111,19 +119,6 @@ def _hint(decision: Decision) -> str:
     if decision.type is None:
         return "Name it in data.features.types to keep it, or in data.features.exclude or task.id_columns."
     return "Name its type in data.features.types, or derive a cleaner column with data.features.columns."
-
-
-def feature_types(table: pa.Table, spec: JobSpec) -> tuple[dict[str, str], list[Warned]]:
-    """The type of each feature in snapshot order, and a warning for each concern; see `decide`.
-
-    Raises:
-        InvalidData: `type_mismatch`, with one violation for each column of which this is so.
-    """
-    decisions = decide(table, spec)
-    faults = [each.fault for each in decisions if each.fault is not None]
-    if faults:
-        raise InvalidData(faults[0].message, code="type_mismatch", hint=faults[0].hint, violations=faults[:100])
-    return as_types(decisions), warnings_of(decisions)
 
 
 def _twin(table: pa.Table, name: str, firsts: dict[Any, list[str]]) -> str | None:

@@ -27,7 +27,7 @@ def of_dates(words: Words, column: pa.ChunkedArray) -> Found | None:
         return _mixed_dates(words)
     best, why = _settled(whole, column)
     concern = "ambiguous_dates" if why else None
-    return Found("datetime", f"All {words.rows:,} values are dates like {best}{why}", concern, (),
+    return Found("datetime", f"All {words.rows:,} values are dates written as {best}{why}", concern, (),
                  Reading("datetime", (), None, "", (best,)))  # fmt: skip
 
 

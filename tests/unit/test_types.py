@@ -152,7 +152,7 @@ def test_a_given_type_that_the_values_cannot_have_is_refused(given: str, values:
     many = (values * ROWS)[:ROWS]
     table = canonical(pa.table({"x": pa.array(many), "y": list(range(ROWS))}))
     with pytest.raises(InvalidData) as caught:
-        columns.feature_types(table, spec(types={"x": given}))
+        columns.decide(table, spec(types={"x": given}))
     assert caught.value.stable_code == "type_mismatch"
     (fault,) = caught.value.violations
     assert fault.pointer == "/data/features/types/x"
