@@ -124,7 +124,7 @@ def _template() -> Process:
     if kept is not None:
         _forget(kept)
     if not _TEMPLATES:
-        atexit.register(_end)
+        atexit.register(end)
     started = subprocess.Popen(
         [sys.executable, "-P", "-m", "workers.template"], cwd="/", env=_environment(), stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
@@ -134,7 +134,7 @@ def _template() -> Process:
     return started
 
 
-def _end() -> None:
+def end() -> None:
     """Ends this process's template, where it has one."""
     if (kept := _TEMPLATES.get(os.getpid())) is not None:
         _forget(kept)

@@ -61,7 +61,7 @@ class Growing:
         self._pending.append(text)
         if first is None:
             return None
-        self._convert = {"boolean": booleans, "time": times, "number": numbers}.get(kind_of(first), self._words)
+        self._convert = {"boolean": booleans, "time": times, "number": self._numbers}.get(kind_of(first), self._words)
         whole = pa.concat_arrays(self._pending) if len(self._pending) > 1 else text
         self._pending.clear()
         return whole
@@ -82,8 +82,17 @@ class Growing:
         else:
             self._made.append(made)
 
+    def _numbers(self, text: pa.Array) -> pa.Array | None:
+        """Whole numbers are not tried again once there was another: together they are float64 anyway."""
+        return numbers(text, whole=not any(made.type == pa.float64() for made in self._made[:1] + self._made[-1:]))
+
     def _words(self, text: pa.Array) -> pa.Array:
-        if pc.any(pc.match_substring(text, "\x00")).as_py():
+        try:
+            text.validate(full=True)
+        except pa.ArrowInvalid:
+            raise InvalidData(f"Column {bounded(self._name)!r} holds bytes that are not UTF-8 text.", code="not_utf8",
+                              hint="Save the file as UTF-8.") from None  # fmt: skip
+        if _has_nul(text):
             raise InvalidData(f"Column {bounded(self._name)!r} holds a NUL character.", code="nul_character",
                               hint="Remove U+0000 from the text.")  # fmt: skip
         return text
@@ -106,12 +115,13 @@ class Growing:
 
 def first_word(text: pa.Array) -> str | None:
     """The first value that is no spelling of null, without blanks around it."""
-    probe = [word.strip() for word in text.slice(0, 4 * PROBE).drop_null().to_pylist()]
+    given = text.slice(0, 4 * PROBE).cast(pa.large_binary()).drop_null().to_pylist()
+    probe = [word.decode(errors="replace").strip() for word in given]
     found = next((word for word in probe if word not in NULL_WORDS), None)
     if found is not None or len(text) <= 4 * PROBE:
         return found
     rest = text.filter(pc.invert(_says_null(pc.utf8_trim_whitespace(text))))
-    return str(rest[0].as_py()).strip() if len(rest) else None
+    return rest[0].as_buffer().to_pybytes().decode(errors="replace").strip() if len(rest) else None
 
 
 def _says_null(text: pa.Array) -> pa.Array:
@@ -134,14 +144,17 @@ def without_blanks(text: pa.Array) -> pa.Array:
     return pc.if_else(null, pa.scalar(None, TEXT), trimmed)
 
 
-def numbers(text: pa.Array) -> pa.Array | None:
-    """int64 where all are whole, otherwise float64; None where one has a leading zero or is hexadecimal: a code."""
+def numbers(text: pa.Array, *, whole: bool = True) -> pa.Array | None:
+    """int64 where all are whole, otherwise float64; None where one has a leading zero or is hexadecimal: a code.
+
+    Args:
+        whole: Whether int64 is tried at all.
+    """
     if has_codes(text):
         return None
-    try:
-        return text.cast(pa.int64())
-    except pa.ArrowInvalid:
-        pass
+    found = _whole(text) if whole else None
+    if found is not None:
+        return found
     try:
         found = text.cast(pa.float64())
         if not pc.any(pc.is_nan(found)).as_py():
@@ -151,10 +164,25 @@ def numbers(text: pa.Array) -> pa.Array | None:
     clean = without_blanks(text)
     if has_codes(clean):
         return None
+    found = _whole(clean) if whole else None
+    return clean.cast(pa.float64()) if found is None else found
+
+
+def _whole(text: pa.Array) -> pa.Array | None:
+    """int64, or None; a cast that fails is slow, so that a few values are tried first."""
     try:
-        return clean.cast(pa.int64())
+        text.slice(0, PROBE).cast(pa.int64())
+        return text.cast(pa.int64())
     except pa.ArrowInvalid:
-        return clean.cast(pa.float64())
+        return None
+
+
+def _has_nul(text: pa.Array) -> bool:
+    if text.buffers()[2] is None:
+        return False
+    offsets = np.frombuffer(text.buffers()[1], np.int64)[text.offset : text.offset + len(text) + 1]
+    letters = np.frombuffer(text.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    return not letters.all() and bool(pc.any(pc.match_substring(text, "\x00")).as_py())
 
 
 def has_codes(text: pa.Array) -> bool:

@@ -14,8 +14,11 @@ from workers.canonical import column_names
 from workers.formats.names import require_known
 from workers.written import Growing
 
-BLOCK_BYTES = 16 * 1024**2
-"""No row may be longer."""
+BLOCK_BYTES, LARGE_BLOCK_BYTES = 4 * 1024**2, 32 * 1024**2
+"""A row is no longer than a block; where one is, the large ones are taken."""
+RELEASE_BLOCKS = 8
+LONG_ROW = "straddling object"
+"""What Arrow says of a row that is longer than a block."""
 SHOWN_ROWS = 10
 DELIMITERS = ",;\t|"
 
@@ -33,36 +36,56 @@ def read_csv(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         require_known(columns, names)
     wanted = names if columns is None else list(columns)
     try:
-        growing, last = _grown(path, delimiter, names, wanted={name: Growing(name) for name in wanted})
-        again = {name: Growing(name, as_text=True) for name, each in growing.items() if each.failed}
-        if again:  # what their first blocks seemed to be, later ones are not
-            growing |= _grown(path, delimiter, names, wanted=again)[0]
+        growing, last = _read(path, delimiter, names, wanted=wanted)
     except pa.ArrowInvalid as error:
         raise _fault(path, delimiter, names, str(error)) from None
+    except InvalidData as error:
+        offset = first_bad_byte(path) if error.stable_code == "not_utf8" else None
+        raise error if offset is None else _not_utf8(path, offset) from None
     if any("\n" in (cell or "") for cell in last) and _quotes(path) % 2:
         raise _unclosed()
     return pa.table({name: growing[name].column() for name in wanted})
 
 
+def _read(
+    path: Path, delimiter: str, names: list[str], *, wanted: Sequence[str]
+) -> tuple[dict[str, Growing], list[str | None]]:
+    """The columns `wanted`, and the last row; read once more where a row is long, and where a type proved wrong."""
+    block = BLOCK_BYTES
+    try:
+        growing, last = _grown(path, delimiter, names, wanted={name: Growing(name) for name in wanted}, block=block)
+    except pa.ArrowInvalid as error:
+        if LONG_ROW not in str(error):
+            raise
+        block = LARGE_BLOCK_BYTES
+        growing, last = _grown(path, delimiter, names, wanted={name: Growing(name) for name in wanted}, block=block)
+    again = {name: Growing(name, as_text=True) for name, each in growing.items() if each.failed}
+    if again:
+        growing |= _grown(path, delimiter, names, wanted=again, block=block)[0]
+    return growing, last
+
+
 def _grown(
-    path: Path, delimiter: str, names: list[str], *, wanted: dict[str, Growing]
+    path: Path, delimiter: str, names: list[str], *, wanted: dict[str, Growing], block: int
 ) -> tuple[dict[str, Growing], list[str | None]]:
     """`wanted`, grown by every row; and the last row."""
     last: list[str | None] = []
     with csv.open_csv(
         path,
         read_options=csv.ReadOptions(
-            use_threads=False, block_size=BLOCK_BYTES, column_names=names, skip_rows_after_names=1
+            use_threads=False, block_size=block, column_names=names, skip_rows_after_names=1
         ),
         parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=True, null_values=[""],
-            include_columns=list(wanted),
+            include_columns=list(wanted), check_utf8=False,  # words are checked where they are kept
         ),
     ) as reader:  # fmt: skip
-        for batch in reader:
+        for number, batch in enumerate(reader):
             for column, each in zip(batch.columns, wanted.values(), strict=True):
                 each.add(column)
+            if number % RELEASE_BLOCKS == 0:
+                pa.default_memory_pool().release_unused()
             if batch.num_rows:
                 last = [column[-1].as_py() for column in batch.columns]
     return wanted, last
@@ -128,8 +151,8 @@ def _fault(path: Path, delimiter: str, names: list[str], error: str) -> InvalidD
         ]  # fmt: skip
         return InvalidData(f"{count:,} rows do not have {len(names)} cells; the first is line {ragged[0].number}.",
                            code="ragged_csv", hint="Quote cells that hold the delimiter.", violations=faults)  # fmt: skip
-    if "straddl" in error or "block" in error:
-        return InvalidData(f"A row is longer than {BLOCK_BYTES // 1024**2} MiB.", code="row_too_long",
+    if LONG_ROW in error:
+        return InvalidData(f"A row is longer than {LARGE_BLOCK_BYTES // 1024**2} MiB.", code="row_too_long",
                            hint="Leave the long text out, or write the table as Parquet.")  # fmt: skip
     return InvalidData("The file is not readable as CSV.", code="not_a_csv",
                        hint="Look for quotes that do not belong where they stand.")  # fmt: skip
@@ -151,7 +174,7 @@ def _ragged(path: Path, delimiter: str, names: list[str]) -> tuple[int, list[csv
         with csv.open_csv(
             path,
             read_options=csv.ReadOptions(
-                use_threads=False, block_size=BLOCK_BYTES, column_names=names, skip_rows_after_names=1
+                use_threads=False, block_size=LARGE_BLOCK_BYTES, column_names=names, skip_rows_after_names=1
             ),
             parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=noted),
             convert_options=csv.ConvertOptions(
