@@ -21,7 +21,7 @@ from workers.canonical import canonical
 from workers.reference import Reference, some
 from workers.stability import Judge
 
-SIZES = (200, 5_000)
+SIZES = (200, 5_000, 200_000)
 LARGEST = 400_000
 TARGET = 0.05
 

@@ -106,7 +106,7 @@ def classes(column: pa.ChunkedArray, target: Target, validation: Validation) -> 
     rare = sorted((count, label) for label, count in counts.items() if count < RARE_ROWS)
     if rare:
         shown = ", ".join(f"{bounded(label)!r} ({count})" for count, label in rare[:SHOWN])
-        found.append(Finding("warn", "rare_class", f"{len(rare)} classes have fewer than {RARE_ROWS} rows: {shown}.",
+        found.append(Finding("warn", "rare_class", f"Of {len(counts)} classes, {len(rare)} with fewer than {RARE_ROWS} rows: {shown}.",
                              count=len(rare), pointer="/task/target",
                              hint="A class of a few rows cannot be learned and judged; merge it, or bring more rows."))  # fmt: skip
     label, most = max(counts.items(), key=lambda item: item[1])

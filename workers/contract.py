@@ -62,7 +62,9 @@ def _column(column: Column) -> list[Finding]:
     schema, faults = _compiled(column)
     try:
         schema.validate(pd.Series([0]), lazy=True)
-    except pandera.errors.SchemaErrors:
+    except pandera.errors.SchemaErrors as error:
+        if len(error.schema_errors) != len(column.broken):  # pandera takes an exception inside a rule for a breach
+            raise
         faults.extend(_located(column, rule, failing) for rule, failing in column.broken.items())
     return faults
 
@@ -123,7 +125,7 @@ def _unique(column: pa.ChunkedArray, _contract: ColumnContract) -> pa.ChunkedArr
     """False from the second row of a value on; nulls repeat nothing."""
     repeated = repeats.repeated(repeats.value_hashes(column))
     if column.null_count:
-        repeated &= column.is_valid().to_numpy()
+        repeated = repeated & column.is_valid().to_numpy()
     return pa.chunked_array([~repeated])
 
 

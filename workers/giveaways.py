@@ -26,7 +26,8 @@ def sample_of(table: pa.Table, decisions: Sequence[Decision], name: str, target:
 def evidence(sample: Sample, spec: Leakage, *, threads: int) -> tuple[dict[str, float], list[Leak]]:
     """(score by feature, leaks): copies and relations, scores above the threshold, then suspicious signs.
 
-    What is certain is set aside before signs are looked for, so that one leak does not hide another.
+    What is certain is set aside before signs are looked for, so that one leak does not hide another. Accomplices are
+    looked for only where more than one strong feature speaks for a leak: honest features add to each other, too.
     """
     scores = leakage.scores(sample)
     found = relations.copies(sample)
@@ -40,7 +41,7 @@ def evidence(sample: Sample, spec: Leakage, *, threads: int) -> tuple[dict[str, 
     fronts = {leak.columns[0] for leak in signs}
     signs += suspicion.dominance(sample, model, scores, certain | fronts)
     suspects = sorted({leak.columns[0] for leak in signs} & scores.keys(), key=lambda name: -scores[name])
-    if suspects:
+    if suspects and (fronts or certain):
         partners = {name for leak in signs for name in leak.columns} - {suspects[0]}
         signs += suspicion.accomplices(model, suspects[0], certain | partners)
     return scores, found + signs
@@ -51,11 +52,17 @@ def _named(found: Sequence[Leak]) -> set[str]:
 
 
 def as_findings(found: Sequence[Leak], spec: Leakage) -> list[Finding]:
-    """What is certain is `leakage`, and fails where the spec says so; what is not is `suspected_leakage`, a warning."""
-    return [Finding("fail" if leak.certain and spec.action == "fail" else "warn",
-                    "leakage" if leak.certain else "suspected_leakage", leak.message, column=leak.columns[0],
-                    check=leak.kind, share=round(leak.score, 4), hint=HINT, pointer="/validation/leakage")
-            for leak in found]  # fmt: skip
+    """One finding for each column, with all evidence against it.
+
+    What is certain is `leakage`, and fails where the spec says so; what is not is `suspected_leakage`, a warning.
+    """
+    by_column: dict[str, list[Leak]] = {}
+    for leak in sorted(found, key=lambda leak: not leak.certain):
+        by_column.setdefault(leak.columns[0], []).append(leak)
+    return [Finding("fail" if leaks[0].certain and spec.action == "fail" else "warn",
+                    "leakage" if leaks[0].certain else "suspected_leakage", " ".join(leak.message for leak in leaks),
+                    column=name, check=leaks[0].kind, share=round(leaks[0].score, 4), hint=HINT, pointer="/validation/leakage")
+            for name, leaks in by_column.items()]  # fmt: skip
 
 
 def twins(sample: Sample) -> list[Finding]:

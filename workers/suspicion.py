@@ -23,7 +23,9 @@ STRONG = 0.7
 STRONGER = 0.85
 """R² 0.85: of numbers, one honest feature often says much."""
 WEAKER = 0.5
-NEARLY_ALL = 0.999
+PAIR_WEAKER = 0.45
+"""Of two independent features that matter alike, each has at least half of what both have together."""
+PAIR_WEAKER_NUMBER = 0.35
 PAIRED_COLUMNS = 30
 PAIRED_ROWS = 4_000
 MODEL_COLUMNS = 60
@@ -112,16 +114,16 @@ def pairs(sample: Sample, scores: Mapping[str, float], known: Collection[str]) -
     names = names[: PAIRED_COLUMNS if sample.classes <= 2 else PAIRED_COLUMNS // 2]
     part = slice(0, None) if len(sample.y) <= PAIRED_ROWS else slice(0, None, -(-len(sample.y) // PAIRED_ROWS))
     small = Sample(sample.table, sample.types, sample.y[part], sample.classes, sample.seed)
-    found = []
+    found, weak = [], PAIR_WEAKER if sample.classes else PAIR_WEAKER_NUMBER
     for left, right in combinations(names, 2):
         best = max(sample.excess(scores[left]), sample.excess(scores[right]))
-        if best >= NEARLY_ALL:
+        if best >= weak:
             continue
         for word, values in (("less", sample.numbers[left] - sample.numbers[right]),
                              ("plus", sample.numbers[left] + sample.numbers[right])):  # fmt: skip
             score = small.score(cells_of(pa.chunked_array([pa.array(values[part], from_pandas=True)]), "numeric"))
             together = sample.excess(score)
-            if together >= STRONG and (best <= WEAKER * together or (together >= NEARLY_ALL and best < 0.9)):
+            if together >= STRONG and best <= weak * together:
                 found.append(Leak((left, right), certain=False, kind="pair", score=score, message=(
                     f"Column {bounded(left)!r} {word} {bounded(right)!r} predicts the target with {sample.metric} {score:.3f}, "
                     f"though the better of both alone reaches {max(scores[left], scores[right]):.3f}: one of them may be "
