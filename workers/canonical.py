@@ -30,8 +30,11 @@ def canonical(table: pa.Table) -> pa.Table:
         InvalidData: `duplicate_columns`, `too_many_columns`, `nul_character`, `not_utf8`, `unsupported_type`.
     """
     names = column_names(table.column_names)
-    columns = [canonical_column(table.column(index), name) for index, name in enumerate(names)]
-    return pa.table(columns, names=names) if columns else table
+    if not names:
+        return table
+    given = table.columns[::-1]
+    del table  # each column goes as soon as it is converted, where nobody else holds the table
+    return pa.table([canonical_column(given.pop(), name) for name in names], names=names)
 
 
 def column_names(names: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from xml.etree.ElementTree import ParseError
 
 from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
@@ -26,6 +27,8 @@ MAX_LISTED = 1_000_000
 TRANSIENT = {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"}
 MISSING = {"NoSuchBucket", "NoSuchKey"}
 CHANGED = "PreconditionFailed"
+MALFORMED = (ValueError, ParseError, LookupError, AttributeError, TypeError)
+"""What the client stumbles over in an answer that is no S3."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class Store:
         """Puts what the client raises into our words."""
         try:
             yield
-        except (MinioException, HTTPError, OSError, ValueError) as error:
+        except (MinioException, HTTPError, OSError, *MALFORMED) as error:
             raise self._explained(error) from None
 
     def _explained(self, error: Exception) -> TrainhouseError:
