@@ -122,8 +122,14 @@ def onward(session: Session, job: Job, stage: JobStage, settlement: Settlement, 
     following = stages.index(stage.name) + 1
     if following == len(stages):
         move_job(session, job, JobStatus.SUCCEEDED)
-        ended = "job.succeeded" if job.kind == "train" else "job.planned"
-        events.append(session, job.project_id, type=ended, job_id=job.id, once=job.id, data=jobs.outcome(job))
+        if job.kind == "plan":
+            events.append(
+                session, job.project_id, type="job.planned", job_id=job.id, once=job.id, data=jobs.outcome(job)
+            )
+        else:
+            events.append(
+                session, job.project_id, type="job.succeeded", job_id=job.id, once=job.id, data=jobs.outcome(job)
+            )
         return None
     begin(session, job, stages[following])
     return stages[following]
