@@ -14,12 +14,16 @@ from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScale
 from app.errors import DigestMismatch, InvalidData, bounded
 from app.spec.data import ColumnTransform
 from app.spec.job import JobSpec
-from workers import vault
+from workers import labels, vault
 from workers.blocks import BLOCKS, Lesson, State
 from workers.prepared import TaskType
 
 Floats = npt.NDArray[np.float64]
 FORMAT = 2
+MOST_NATIVE = 50
+"""Labels of one column that trees take as they are: with more, target encoding was better on every table tried."""
+MOST_TARGET_CLASSES = 10
+"""Classes for which a target encoding, one feature for each, is still small."""
 COLUMN_BY_COLUMN = {"embedding"}
 SCALERS: dict[str, Any] = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
 
@@ -105,7 +109,8 @@ def fit(
     blocks: list[State] = []
     crossed: list[Crossed] = []
     start = 0
-    for step, columns in plan(spec, types):
+    crowded = _crowded(lessons, spec, types, bases) if classes <= MOST_TARGET_CLASSES else frozenset()
+    for step, columns in plan(spec, types, crowded):
         frame = pd.DataFrame() if step in BLIND else lessons(columns)
         block = _learned(step, columns, Lesson(frame, y, bases, classes, spec.reproducibility.seed))
         numbers = block.pop("crossed", None)
@@ -168,18 +173,34 @@ def _after(numbers: Floats, block: State) -> Floats:
     return numbers
 
 
-def plan(spec: JobSpec, types: Mapping[str, str]) -> list[tuple[Step, list[str]]]:
+def _crowded(lessons: Lessons, spec: JobSpec, types: Mapping[str, str], bases: Mapping[str, str]) -> frozenset[str]:
+    """The columns of categories, left to `auto`, that have more labels than trees or single features can tell apart."""
+    most = spec.transform.categorical.max_categories if spec.training.algorithm == "linear" else MOST_NATIVE
+    left = [name for name, kind in types.items() if kind == "categorical" and _chosen(spec, name) == "auto"]
+    return frozenset(
+        name for name in left if len(labels.words(lessons([name])[name], bases[name]).drop_null().unique()) > most
+    )
+
+
+def _chosen(spec: JobSpec, name: str) -> str:
+    own = spec.transform.columns.get(name)
+    return (own and own.encode) or spec.transform.categorical.encode
+
+
+def plan(
+    spec: JobSpec, types: Mapping[str, str], crowded: frozenset[str] = frozenset()
+) -> list[tuple[Step, list[str]]]:
     """(step, columns) pairs: columns that are treated alike stand together, in order of first appearance."""
     grouped: dict[tuple[Step, str], list[str]] = {}
     for name, kind in types.items():
-        step = _step(spec, name, kind)
+        step = _step(spec, name, kind, crowded=name in crowded)
         alone = name if step.kind in COLUMN_BY_COLUMN else ""
         grouped.setdefault((step, alone), []).append(name)
     return [(step, columns) for (step, _), columns in grouped.items()]
 
 
-def _step(spec: JobSpec, name: str, kind: str) -> Step:
-    """How the column `name` of `kind` is treated; `auto` goes by the trainer."""
+def _step(spec: JobSpec, name: str, kind: str, *, crowded: bool) -> Step:
+    """How the column `name` of `kind` is treated; `auto` goes by the trainer and by how many labels there are."""
     transform, linear = spec.transform, spec.training.algorithm == "linear"
     own = transform.columns.get(name, ColumnTransform())
     impute: str = own.impute or transform.numeric.impute
@@ -192,9 +213,9 @@ def _step(spec: JobSpec, name: str, kind: str) -> Step:
         size = own.dimensions or transform.text.dimensions
         return Step("embedding", (("dimensions", size), ("text", True)), impute, scale)
     if kind == "categorical" or own.encode:
-        encode: str = own.encode or transform.categorical.encode
+        encode = _chosen(spec, name)
         if encode == "auto":
-            encode = "one_hot" if linear else "native"
+            encode = "target" if crowded else "one_hot" if linear else "native"
         if encode == "native" and linear:
             encode = "ordinal"
         return _category_step(spec, own, encode, impute, scale)
@@ -206,7 +227,9 @@ def _category_step(spec: JobSpec, own: ColumnTransform, encode: str, impute: str
     if encode == "embedding":
         size = own.dimensions or given.dimensions
         return Step("embedding", (("dimensions", size), ("text", False)), impute, scale)
-    options: tuple[tuple[str, Any], ...] = (("min_frequency", own.min_frequency or given.min_frequency),)
+    # A target encoding trusts rare labels less by itself; to put them together as well was worse on every table tried.
+    least = own.min_frequency or (1 if encode == "target" else given.min_frequency)
+    options: tuple[tuple[str, Any], ...] = (("min_frequency", least),)
     if encode == "one_hot":
         return Step("one_hot", (("max_categories", own.max_categories or given.max_categories), *options))
     if own.max_categories:

@@ -1,5 +1,6 @@
 """The encoder learns from training rows only, and gives serving the numbers that training saw."""
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from workers.stages import ingest, split, transform, validate
 
 ROWS = 400
 TYPES = {"zip": "categorical", "note": "text"}
+TYPES_OF_FEATURES = {
+    **TYPES, "x": "numeric", "count": "numeric", '[odd]{"name":,}': "numeric", "color": "categorical",
+    "flag": "boolean", "at": "datetime",
+}  # fmt: skip
 
 
 def a_frame(rows: int = ROWS) -> pd.DataFrame:
@@ -132,16 +137,26 @@ def test_rare_categories_share_one_column(tmp_path: Path):
     assert not any("rare" in name for name in encoder.feature_names)
 
 
-def test_nothing_is_learned_from_rows_that_judge(tmp_path: Path):
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_is_learned_from_rows_that_judge(way: str, tmp_path: Path):
     frame = a_frame().assign(part_of=["train"] * 300 + ["validation"] * 50 + ["test"] * 50)
-    spec = {"split": {"method": "predefined", "column": "part_of"}, "training": {"algorithm": "linear"}}
-    ctx, _, _ = transformed(tmp_path, frame, **spec)
+    spec = {**WAYS[way], "split": {"method": "predefined", "column": "part_of"}}
+    features = [name for name in TYPES_OF_FEATURES if name != spec.get("task", {}).get("target")]
+    spec["data"] = {"features": {"types": {name: TYPES_OF_FEATURES[name] for name in features}}}
     changed = frame.copy()
-    changed.loc[300:, "x"] = 1e6
-    changed.loc[300:, "color"] = "new"
-    (tmp_path / "changed").mkdir()
-    other, _, _ = transformed(tmp_path / "changed", changed, **spec)
-    assert other.workspace.get("encoder").read_bytes() == ctx.workspace.get("encoder").read_bytes()
+    changed.loc[300:, "x"] = np.arange(100) * 1e6
+    changed.loc[300:, "count"] = -5
+    changed.loc[300:, ["color", "note"]] = "never seen before in any row"
+    changed.loc[300:, "zip"] = 999
+    changed.loc[300:, "at"] = pd.Timestamp("2031-05-05")
+    changed.loc[300:, "y"] = changed.loc[300:, "y"].map({"yes": "no", "no": "yes"})
+    found = []
+    for place, table in enumerate((frame, changed)):
+        (tmp_path / str(place)).mkdir()
+        ctx, matrix, _ = transformed(tmp_path / str(place), table, **spec)
+        found.append((ctx.workspace.get("encoder").read_bytes(), matrix.x[matrix.where("train")]))
+    assert found[0][0] == found[1][0]
+    np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
 def test_no_training_row_sees_its_own_target(tmp_path: Path):
@@ -225,7 +240,116 @@ def test_values_at_the_edge_of_their_type_are_no_error(edge: str, way: str, tmp_
     assert not np.isinf(matrix.x).any()
 
 
+def test_rare_and_unseen_labels_share_a_code_of_their_own(tmp_path: Path):
+    frame = a_frame().assign(shop=[f"s{row % 4}" if row % 10 else f"rare {row}" for row in range(ROWS)])
+    _, matrix, encoder = transformed(
+        tmp_path, frame, task={"target": "y"}, data={"features": {"types": {**TYPES, "shop": "categorical"}}}
+    )
+    place = encoder.feature_names.index("shop")
+    assert set(np.unique(matrix.x[:, place])) == {0, 1, 2, 3, 4}
+    rows = frame.head(4).assign(shop=["s2", "rare 0", "new", None])
+    assert encoder.transform(rows)[:3, place].tolist() == [2.0, 4.0, 4.0]
+    assert np.isnan(encoder.transform(rows)[3, place])
+    color = encoder.transform(rows.assign(color="new"))[:, encoder.feature_names.index("color")]
+    assert np.isnan(color).all()
+
+
+def test_a_column_may_be_treated_otherwise(tmp_path: Path):
+    own = {"note": {"dimensions": 2}, "zip": {"encode": "one_hot", "max_categories": 3},
+           "color": {"encode": "embedding", "dimensions": 1}, "count": {"encode": "native", "max_categories": 3}}  # fmt: skip
+    _, matrix, encoder = transformed(tmp_path, a_frame(), transform={"columns": own})
+    lineage = dict(zip(encoder.feature_names, encoder.lineage, strict=True))
+    made = {column: [name for name, source in lineage.items() if source == column] for column in own}
+    assert made["note"] == ["note[0]", "note[1]"]
+    assert len(made["zip"]) == 4
+    assert {"zip=(infrequent)", "zip=(missing)"} <= set(made["zip"])
+    assert made["color"] == ["color[0]"]
+    assert encoder.feature_names[encoder.categorical[0]] == "count"
+    codes = matrix.x[:, encoder.categorical[0]]
+    assert set(np.unique(codes[~np.isnan(codes)])) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_feature_names_the_column_that_it_is_made_of(way: str, tmp_path: Path):
+    ctx, matrix, encoder = transformed(tmp_path, a_frame(), **WAYS[way])
+    written = json.loads(ctx.workspace.get("lineage").read_text())
+    assert [one["feature"] for one in written] == list(matrix.feature_names)
+    assert [one["column"] for one in written] == list(encoder.lineage)
+    assert set(encoder.lineage) == set(encoder.input_columns)
+    for one in written:
+        assert one["feature"].startswith(one["column"])
+
+
+def test_a_table_of_many_row_groups_is_encoded_as_one(tmp_path: Path):
+    rows = 3 * 131_072 + 5
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({
+        "x": rng.normal(size=rows), "k": rng.integers(0, 50, rows).astype(str), "y": rng.choice(["a", "b", None], rows),
+    })  # fmt: skip
+    frame["k"] = "k" + frame["k"]
+    ctx, matrix, encoder = transformed(tmp_path, frame, data={}, transform={"categorical": {"encode": "target"}})
+    stored = snapshot.frame(snapshot.read(ctx.workspace.get("snapshot"))).iloc[matrix.row]
+    expected = encoder.transform(stored)
+    judged = ~matrix.where("train")
+    np.testing.assert_array_equal(matrix.x[judged], expected[judged])
+    assert matrix.row.tolist() == np.flatnonzero(frame["y"].notna()).tolist()
+    train = matrix.where("train")
+    place = matrix.feature_names.index("k.target")
+    assert (matrix.x[train, place] != expected[train, place]).mean() > 0.9
+    np.testing.assert_allclose(matrix.x[train, place], expected[train, place], atol=0.02)
+
+
+def test_the_matrix_is_a_read_only_map_of_its_file(tmp_path: Path):
+    ctx, matrix, _ = transformed(tmp_path, a_frame().assign(w=1.5), task={"target": "y", "weight_column": "w"})
+    again = tmp_path / "again"
+    prepared.save(matrix, again)
+    assert again.read_bytes() == ctx.workspace.get("matrix").read_bytes()
+    loaded = prepared.load(again)
+    for name in ("x", "y", "weight", "part", "row"):
+        array = getattr(loaded, name)
+        assert not array.flags.owndata
+        assert not array.flags.writeable
+        assert array.flags.aligned
+        np.testing.assert_array_equal(array, getattr(matrix, name))
+
+
+def test_a_few_directions_of_a_text_know_its_subject(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    good, bad, other = (
+        ["lovely", "great", "perfect"],
+        ["torn", "awful", "return"],
+        [f"word{place}" for place in range(200)],
+    )
+    y = rng.choice(["no", "yes"], 2_000)
+    note = [
+        " ".join(rng.permutation([*rng.choice(other, 12), *rng.choice(good if label == "yes" else bad, 2)]))
+        for label in y
+    ]
+    _, matrix, _ = transformed(
+        tmp_path, pd.DataFrame({"note": note, "y": y}), data={"features": {"types": {"note": "text"}}}
+    )
+    train, test = matrix.where("train"), matrix.where("test")
+    fitted = DecisionTreeClassifier(max_depth=4, random_state=0).fit(matrix.x[train], matrix.y[train])
+    assert fitted.score(matrix.x[test], matrix.y[test]) > 0.9
+
+
 def test_text_without_any_word_is_no_error(tmp_path: Path):
     frame = a_frame().assign(note=None)
     _, matrix, encoder = transformed(tmp_path, frame, validation={"max_null_fraction": 1.0})
     assert not np.isnan(matrix.x[:, encoder.feature_names.index("note[0]")]).any()
+
+
+@pytest.mark.parametrize("algorithm", ["lightgbm", "linear"])
+def test_a_column_of_very_many_labels_becomes_the_mean_of_the_target(algorithm: str, tmp_path: Path):
+    rng = np.random.default_rng(4)
+    shop = rng.integers(0, 600, 3_000)
+    effect = rng.normal(size=600)
+    frame = pd.DataFrame({"shop": [f"s{place}" for place in shop], "color": rng.choice(["red", "blue"], 3_000),
+                          "y": np.where(effect[shop] + rng.normal(size=3_000) > 0, "yes", "no")})  # fmt: skip
+    _, matrix, encoder = transformed(
+        tmp_path, frame, training={"algorithm": algorithm}, data={"features": {"types": {"shop": "categorical"}}}
+    )
+    assert "shop.target" in encoder.feature_names
+    assert ("color" in encoder.feature_names) == (algorithm == "lightgbm")
+    test = matrix.where("test")
+    assert np.corrcoef(matrix.x[test, encoder.feature_names.index("shop.target")], matrix.y[test])[0, 1] > 0.3
