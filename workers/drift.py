@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from app.spec.data import Drift
 from workers import chance
-from workers.profile import Look, between, in_buckets
+from workers.profile import Look, between, in_buckets, look
 
 Counts = npt.NDArray[np.float64]
 
@@ -78,8 +78,12 @@ def cells(seen: Look, past: Mapping[str, Any], rows: int) -> Cells | None:
         known = rows - past["nulls"]
         return Cells(np.array([len(seen.column) - nulls, nulls]), np.array([known, past["nulls"]], dtype=np.float64), False,
                      ["known"])  # fmt: skip
-    if past["type"] != seen.kind or ("edges" in past) == seen.by_label:
+    seen = seen if seen.kind == past["type"] else look(seen.column, past["type"])
+    if seen.kind != past["type"]:
         return None
+    if not seen.by_label and "edges" not in past:
+        return Cells(np.array([len(seen.column) - nulls, nulls]), np.array([past["infinite"], past["nulls"]], dtype=np.float64), False,
+                     ["known"])  # fmt: skip
     if seen.by_label:
         return _labelled(seen.counts, past, nulls)
     edges = np.asarray(past["edges"], dtype=np.float64)
@@ -183,8 +187,11 @@ def _ks(now: Counts, then: Counts) -> float:
 
 
 def _wasserstein(now: Counts, then: Counts) -> float:
-    """Area between the cumulative shares, in quantiles of the reference."""
-    return float(np.abs(np.cumsum(now - then)).mean())
+    """How far rows moved on average, in quantiles of the reference; or the difference of the shares of missing values."""
+    known_now, known_then = now[:-1] / max(now[:-1].sum(), FLOOR), then[:-1] / max(then[:-1].sum(), FLOOR)
+    places = np.cumsum(known_then) - known_then / 2
+    moved = float((np.abs(np.cumsum(known_now - known_then))[:-1] * np.diff(places)).sum())
+    return float(max(moved, abs(now[-1] - then[-1])))
 
 
 def _cramer(now: Counts, then: Counts) -> float:

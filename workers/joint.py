@@ -24,8 +24,7 @@ MAX_CODES = 250
 ROUNDS = 60
 SHOWN = 5
 PARAMS: dict[str, Any] = {
-    "objective": "binary", "num_leaves": 15, "learning_rate": 0.1, "min_data_in_leaf": 20, "feature_fraction": 0.7,
-    "max_bin": 63, "verbosity": -1, "deterministic": True, "force_row_wise": True,
+    "objective": "binary", "num_leaves": 15, "learning_rate": 0.1, "min_data_in_leaf": 20, "max_bin": 63, "verbosity": -1, "deterministic": True, "force_row_wise": True,
 }  # fmt: skip
 
 
@@ -63,8 +62,7 @@ def tell_apart(
     if len(names) > MAX_COLUMNS:
         names = sorted(rng.choice(names, MAX_COLUMNS, replace=False).tolist())
     side = np.repeat([1.0, 0.0], [now.num_rows, then.num_rows])
-    encoded = [encode(pa.chunked_array([*now.column(name).chunks, *then.column(name).chunks]), types[name])
-               for name in names]  # fmt: skip
+    encoded = [encode(_joined(now.column(name), then.column(name)), types[name]) for name in names]
     half = np.concatenate([rng.permutation(count) % 2 == 0 for count in (now.num_rows, then.num_rows)])
     classes = [place for place, name in enumerate(names) if types[name] in {"categorical", "boolean"}]
     found = [
@@ -76,6 +74,17 @@ def tell_apart(
     gains = np.sum([gain for _, gain in found], axis=0)
     return Told(round(mean, 4), float(f"{p:.3g}"), (now.num_rows, then.num_rows),
                 bool(mean > LEAST_AUC and p < significance), _most(names, gains))  # fmt: skip
+
+
+def _joined(now: pa.ChunkedArray, then: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Both columns as one; where their types differ, as numbers if they hold some, else as text."""
+    if now.type != then.type:
+        filled = [side.type for side in (now, then) if side.null_count < len(side)]
+        numbers = all(kind in (pa.int64(), pa.float64()) for kind in filled)
+        common = filled[0] if len(filled) == 1 else pa.float64() if numbers else pa.large_string()
+        now, then = (pa.chunked_array([pa.nulls(len(side), common)]) if side.null_count == len(side) else side.cast(common, safe=False)
+                     for side in (now, then))  # fmt: skip
+    return pa.chunked_array([*now.chunks, *then.chunks], now.type)
 
 
 def encode(column: pa.ChunkedArray, kind: str) -> Floats:

@@ -1,7 +1,7 @@
 """What today's data is compared with: the profile of an earlier table, and a sample of its rows where these are kept."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from app.errors import bounded
 from app.spec.data import DatasetSource
-from workers import profile, snapshot, targets
+from workers import coerce, columns, profile, snapshot, targets
 from workers.context import Champion, Context
 from workers.findings import Finding
 from workers.sources import dataset
@@ -36,14 +36,19 @@ class Reference:
     sample: Callable[[Sequence[str], int, np.random.Generator], pa.Table] | None
 
 
-def find(ctx: Context) -> tuple[Reference | None, list[Finding]]:
-    """(the reference, findings): a champion, a version, or a data set; None where there is none."""
+def find(
+    ctx: Context, types: Mapping[str, str], readings: Mapping[str, Mapping[str, Any]]
+) -> tuple[Reference | None, list[Finding]]:
+    """(the reference, findings): a champion, a version, or a data set; None where there is none.
+
+    A data set is looked at as today's table is: by the `types` and the `readings` of its features.
+    """
     wanted = ctx.spec.validation.drift.reference
     kind, _, name = wanted.partition(":")
     if kind == "none":
         return None, []
     if kind == "dataset":
-        return _of_dataset(ctx, name)
+        return _of_dataset(ctx, name, types, readings)
     version = ctx.reference or ctx.champion
     if version is None and kind == "champion":
         return None, []
@@ -63,16 +68,18 @@ def _of_version(ctx: Context, version: Champion, wanted: str) -> tuple[Reference
         return None, [_lacking(wanted, f"Version {version.version} has no rows to compare with.")]
     rows = {"snapshot", "kept"} <= version.artifacts.keys()
 
-    def sample(columns: Sequence[str], most: int, rng: np.random.Generator) -> pa.Table:
+    def sample(names: Sequence[str], most: int, rng: np.random.Generator) -> pa.Table:
         kept = pq.read_table(ctx.workspace.fetch(version.artifacts["kept"])).column("row").to_numpy()
         path = ctx.workspace.fetch(version.artifacts["snapshot"])
         chosen = pa.array(kept[some(len(kept), most, rng)])
-        return pa.table({name: snapshot.read(path, [name]).column(name).take(chosen) for name in columns})
+        return pa.table({name: snapshot.read(path, [name]).column(name).take(chosen) for name in names})
 
     return Reference(wanted, described, sample if rows else None), []
 
 
-def _of_dataset(ctx: Context, dataset_id: str) -> tuple[Reference | None, list[Finding]]:
+def _of_dataset(
+    ctx: Context, dataset_id: str, types: Mapping[str, str], readings: Mapping[str, Mapping[str, Any]]
+) -> tuple[Reference | None, list[Finding]]:
     """An uploaded table; rows without a target are left out, as they are today."""
     wanted = f"dataset:{dataset_id}"
     if dataset_id not in ctx.datasets:
@@ -84,10 +91,14 @@ def _of_dataset(ctx: Context, dataset_id: str) -> tuple[Reference | None, list[F
     if not table.num_rows:
         return None, [_lacking(wanted, f"The data set {dataset_id} has no rows to compare with.")]
 
-    def sample(columns: Sequence[str], most: int, rng: np.random.Generator) -> pa.Table:
-        return table.select(list(columns)).take(pa.array(some(table.num_rows, most, rng)))
+    def sample(names: Sequence[str], most: int, rng: np.random.Generator) -> pa.Table:
+        return table.select(list(names)).take(pa.array(some(table.num_rows, most, rng)))
 
-    return Reference(wanted, profile.profile(table, ctx.spec.data.features.types), sample), []
+    described = profile.profile(coerce.read_table(table, readings), types)
+    others = columns.not_features(ctx.spec)
+    for name, one in described["columns"].items():
+        one["feature"] = name not in others
+    return Reference(wanted, described, sample), []
 
 
 def some(rows: int, most: int, rng: np.random.Generator) -> Rows:

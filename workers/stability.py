@@ -43,9 +43,9 @@ class Judge:
     counted: dict[str, Cells | None] = field(default_factory=dict)
 
     def look(self, name: str, seen: Look) -> None:
-        """Counts the column `name` beside its earlier profile, if it has one and plays a part in learning."""
+        """Counts the column `name` beside its earlier profile, if it plays a part in learning today or did so then."""
         before = self.past.profile["columns"].get(name)
-        if before is not None and name in self.types:
+        if before is not None and (name in self.types or before.get("feature")):
             self.counted[name] = drift.cells(seen, before, int(self.past.profile["rows"]))
 
     def verdict(
@@ -72,7 +72,7 @@ class Judge:
         """The columns that only one side has; those that the spec leaves out do not count."""
         before = self.past.profile["columns"]
         present = {*self.left_out, *table.column_names}
-        missing = [name for name in before if name not in present]
+        missing = [name for name, past in before.items() if name not in present and past.get("feature", True)]
         new = [name for name in self.types if name not in before]
         return drift.absent(missing, "missing") + drift.absent(new, "new")
 
@@ -99,12 +99,14 @@ class Judge:
         return told, None
 
 
-def prepared(ctx: Context, types: Mapping[str, str]) -> tuple[Judge | None, list[Finding]]:
+def prepared(
+    ctx: Context, types: Mapping[str, str], readings: Mapping[str, Mapping[str, Any]]
+) -> tuple[Judge | None, list[Finding]]:
     """(a judge of the columns to come, findings); None where there is no reference.
 
     The target is compared too, but by itself: that classes became rarer is no drift of the features' relations.
     """
-    past, found = reference.find(ctx)
+    past, found = reference.find(ctx, types, readings)
     if past is None:
         return None, found
     spec = ctx.spec

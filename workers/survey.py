@@ -186,7 +186,7 @@ def _leaks(table: pa.Table, ctx: Context, seen: Survey) -> dict[str, Any]:
 
 def _describe(table: pa.Table, readings: dict[str, dict[str, Any]], ctx: Context, seen: Survey) -> None:
     """The profile, and the drift from the reference: one column is held beside the table at a time."""
-    judge, found = stability.prepared(ctx, seen.types)
+    judge, found = stability.prepared(ctx, seen.types, readings)
     seen.findings += found
     decided = {decision.name: decision for decision in seen.decisions}
     described: dict[str, Any] = {}

@@ -36,8 +36,9 @@ MISSING_WITH = 0.8
 MISSING_WITHOUT = 0.05
 ROUNDS = 60
 CLASS_ROUNDS = 20
+FEW = 5
 PARAMS: dict[str, Any] = {
-    "num_leaves": 15, "learning_rate": 0.1, "min_data_in_leaf": 20, "feature_fraction": 0.7, "max_bin": 63,
+    "num_leaves": 15, "learning_rate": 0.1, "min_data_in_leaf": 20, "max_bin": 63,
     "verbosity": -1, "deterministic": True, "force_row_wise": True,
 }  # fmt: skip
 
@@ -66,7 +67,13 @@ class Quick:
         kinds = [place for place, name in enumerate(names) if sample.types[name] in {"categorical", "boolean"}]
         task = {"objective": "regression"} if not classes else {"objective": "binary"} if classes == 2 else {
             "objective": "multiclass", "num_class": classes}  # fmt: skip
-        params = {**PARAMS, **task, "seed": sample.seed % 2**31, "num_threads": self.threads}
+        params = {
+            **PARAMS,
+            **task,
+            "seed": sample.seed % 2**31,
+            "num_threads": self.threads,
+            "feature_fraction": 0.7 if len(names) > FEW else 1.0,
+        }
         found, gains = [], np.zeros(len(names))
         for learned in (sample.half, ~sample.half):
             data = lgb.Dataset(x[learned], y[learned], categorical_feature=kinds, params=params)
