@@ -7,13 +7,13 @@ from time import monotonic
 from typing import Any
 
 import psycopg
-import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError
 
 from app.connections import feast, http, mysql, postgres, sqlite
 from app.egress import Egress, resolve
+from app.egress.pinned import PinnedPool
 from app.errors import SourceRefused, SourceUnavailable
 from app.settings import Settings
 
@@ -45,25 +45,10 @@ def host_of(kind: str, config: dict[str, Any]) -> tuple[str, int] | None:
     return named, 443 if config["secure"] else 80
 
 
-class _Pinned(urllib3.PoolManager):
-    """Connects to one address whatever the name says, and checks the certificate against the name."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__(timeout=urllib3.Timeout(total=SECONDS), retries=False, cert_reqs="CERT_REQUIRED")
-        self._address = address
-
-    def connection_from_host(
-        self, host: str | None, port: int | None = None, scheme: str | None = "http",
-        pool_kwargs: dict[str, Any] | None = None,
-    ) -> urllib3.HTTPConnectionPool:  # fmt: skip
-        """See urllib3."""
-        named = {"server_hostname": host, "assert_hostname": host} if scheme == "https" else {}
-        return super().connection_from_host(self._address, port, scheme, {**(pool_kwargs or {}), **named})
-
-
 def _s3(config: dict[str, Any], secret: dict[str, str], settings: Settings) -> str:
     host, port = host_of("s3", config) or ("", 0)
-    pool = _Pinned(resolve(host, port, settings.egress_allow)[0])
+    address = resolve(host, port, settings.egress_allow)[0]
+    pool = PinnedPool(address, connect_seconds=SECONDS, read_seconds=SECONDS)
     client = Minio(
         config["endpoint"], access_key=secret.get("access_key"), secret_key=secret.get("secret_key"),
         session_token=secret.get("session_token"), secure=config["secure"], region=config["region"], http_client=pool,

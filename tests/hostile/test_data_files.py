@@ -424,8 +424,8 @@ def test_limits_of_a_small_file_leave_room_and_those_of_a_job_count(ctx: Context
 
 
 STACKED = {
-    "one row": ("t.csv", b"x,y\n1,2\n", {"too_few_rows"}),
-    "a target without values": ("t.csv", b"x,y\n" + b"1,\n" * 200, {"target_empty", "target_missing", "single_class"}),
+    "one row": ("t.csv", b"x,y\n1,2\n", {"validation_failed"}),
+    "a target without values": ("t.csv", b"x,y\n" + b"1,\n" * 200, {"validation_failed", "target_empty", "target_missing", "single_class"}),
     "few bytes that become many": ("t.parquet", as_parquet(pa.table({"x": pa.DictionaryArray.from_arrays(
         pa.array(np.zeros(6_000, np.int32)), pa.array(["w" * MIB]))}), compression="zstd"), {"out_of_memory", "not_a_parquet"}),
     "2^20 columns": ("t.csv", NO_TABLES["2^20 columns"][0], {"too_many_columns"}),
