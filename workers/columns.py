@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.errors import InvalidData, Violation, bounded
+from app.spec.data import Validation
 from app.spec.job import JobSpec
 from workers import evidence
 from workers.context import Warned
@@ -19,6 +20,7 @@ ID_SHARE = 0.99
 ID_ROWS = 50
 ID_NAMES = frozenset({"id", "uuid", "guid", "rowid", "index", "key", "no", "nr", "number"})
 LEAST_READABLE = 0.5
+LEAST_KNOWN = 0.01
 SHOWN_ROWS = 5
 WHOLE, TEXT = pa.int64(), pa.large_string()
 PLAIN = {pa.bool_(): "boolean", pa.timestamp("us"): "datetime", WHOLE: "numeric", pa.float64(): "numeric"}
@@ -33,8 +35,8 @@ class Decision:
         type: A type of the spec, or None where the column is left out of the features.
         reason: One sentence with the evidence; no values of the data but spellings of nothing, yes and no.
         given: Whether `data.features.types` said so.
-        concern: What a person should look at: constant, empty, id_like, duplicate_column, ambiguous_dates,
-            mixed_dates, mixed_values, missing_words, many_categories, type_mismatch; None where there is nothing.
+        concern: What a person should look at: constant, empty, mostly_empty, id_like, duplicate_column,
+            ambiguous_dates, mixed_dates, mixed_values, missing_words, many_categories, type_mismatch; None where there is nothing.
         missing_words: Spellings of no value among the words; read as missing in numbers, truth and times, and a
             category of their own among categories.
         date_format: The strptime formats, several of them joined by ` or `.
@@ -75,6 +77,8 @@ def decide(table: pa.Table, spec: JobSpec) -> list[Decision]:
             what `data.features.types` says; its facts name column, share and rows of `table`.
     """
     others = not_features(spec)
+    # A contract stricter than the usual one is to fail, not to be obeyed by leaving columns out.
+    least = LEAST_KNOWN if spec.validation.max_null_fraction >= Validation().max_null_fraction else 0.0
     decisions = []
     firsts: dict[Any, list[str]] = {}
     for name in table.column_names:
@@ -89,7 +93,7 @@ def decide(table: pa.Table, spec: JobSpec) -> list[Decision]:
             decision = Decision(name, None, f"Holds the same value as {bounded(twin)!r} in every row.",
                                 given=False, concern="duplicate_column")  # fmt: skip
         else:
-            decision = _inferred(name, column)
+            decision = _inferred(name, column, least=least)
         decisions.append(decision)
     faults = [each.fault for each in decisions if each.fault is not None]
     if faults:
@@ -138,11 +142,14 @@ def _twin(table: pa.Table, name: str, firsts: dict[Any, list[str]]) -> str | Non
     return None
 
 
-def _inferred(name: str, column: pa.ChunkedArray) -> Decision:
-    """What the values of a canonical column suggest."""
+def _inferred(name: str, column: pa.ChunkedArray, *, least: float) -> Decision:
+    """What the values of a canonical column suggest; one with a smaller share of values than `least` is left out."""
     rows = len(column) - column.null_count
     if rows == 0:
         return Decision(name, None, "Has no values.", given=False, concern="empty")
+    if rows < least * len(column):
+        reason = f"Has values in {rows:,} of {len(column):,} rows only ({rows / len(column):.2%})."
+        return Decision(name, None, reason, given=False, concern="mostly_empty")
     distinct = _distinct(column)
     if distinct == 1 and column.null_count == 0:
         return Decision(name, None, f"Has one value only, in all {rows:,} rows.", given=False, concern="constant")

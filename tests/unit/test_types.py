@@ -101,6 +101,7 @@ def test_a_column_has_the_type_that_its_values_say(kind: str | None, values: lis
         ("constant", [5] * ROWS, "x"),
         ("empty", [None] * ROWS, "x"),
         ("empty", ["?", "n/a"] * 60, "x"),
+        ("mostly_empty", [1.5, *[None] * 150], "x"),
         ("id_like", list(range(ROWS)), "x"),
         ("id_like", [number * 7919 % 99_991 for number in range(ROWS)], "customerId"),
         (None, [number * 7919 % 99_991 for number in range(ROWS)], "price"),
