@@ -246,3 +246,16 @@ def test_a_reference_of_kept_rows_only_is_sampled_from_those(version: Champion, 
     _, seen = surveyed(tmp_path, with_target(1_000, 2), {}, reference=fewer)
     assert seen.drift is not None
     assert seen.drift["joint"]["rows"] == (1_000, 100)
+
+
+def test_the_end_of_a_table_that_changes_over_time_is_told_from_its_beginning():
+    rng, rows = np.random.default_rng(9), 5_000
+    time = np.linspace(0, 1, rows)
+    frame = pd.DataFrame({
+        "price": 0.05 + 0.05 * time + rng.normal(0, 0.02, rows), "transfer": np.where(time < 0.6, 0.4, rng.uniform(0.2, 0.7, rows)),
+        "demand": rng.normal(0, 1, rows), "hour": rng.integers(0, 24, rows),
+        "carrier": np.where(rng.random(rows) < 0.3 * time, "new", rng.choice(["a", "b"], rows)),
+    })  # fmt: skip
+    said, found = compared(frame[4_000:], frame[:4_000])
+    assert named(found) == {"price", "transfer", "carrier"}
+    assert {"price", "transfer"} <= set(said["joint"]["columns"])
