@@ -22,7 +22,7 @@ from app.settings import settings as process_settings
 from standalone.engines import Engines
 from tests.learning import make_context
 from workers.context import ConnectionRef, Context
-from workers.sources import s3, store
+from workers.sources import s3
 from workers.sources.base import SourceResult
 from workers.sources.s3 import merged
 
@@ -172,24 +172,25 @@ def test_the_version_tells_every_change_without_reading(lake: tuple[Minio, Conne
     assert len(set(seen)) == 4
 
 
+@pytest.mark.parametrize("after", [csv(2, 7), csv(9), None])
 def test_a_file_that_changes_between_listing_and_reading_is_refused(
-    lake: tuple[Minio, ConnectionRef], read: Read, monkeypatch: pytest.MonkeyPatch
+    after: bytes | None, lake: tuple[Minio, ConnectionRef], tmp_path: Path
 ):
-    client, _ = lake
-    given = store.Store.fetch
+    client, found = lake
+    client.put_object(BUCKET, "swapped/a.csv", io.BytesIO(csv(2)), len(csv(2)))
 
-    for after in (csv(2, 7), csv(9), None):
-        client.put_object(BUCKET, "swapped/a.csv", io.BytesIO(csv(2)), len(csv(2)))
+    def swap(_done: float, _total: float) -> None:  # the store is first asked how far it is when it has listed
+        if after is None:
+            client.remove_object(BUCKET, "swapped/a.csv")
+        else:
+            client.put_object(BUCKET, "swapped/a.csv", io.BytesIO(after), len(after))
 
-        def swapped(self: store.Store, *args: Any, after: bytes | None = after) -> int:
-            if after is None:
-                client.remove_object(BUCKET, "swapped/a.csv")
-            else:
-                client.put_object(BUCKET, "swapped/a.csv", io.BytesIO(after), len(after))
-            return given(self, *args)
-
-        monkeypatch.setattr(store.Store, "fetch", swapped)
-        assert code(read, "swapped/*") == "source_changed"
+    ctx = replace(context(tmp_path, found, "swapped/*"), progress=swap)
+    (source,) = ctx.spec.data.sources.values()
+    with pytest.raises(SourceRefused) as refused:
+        s3.read(source, ctx)
+    assert refused.value.stable_code == "source_changed"
+    assert refused.value.hint
 
 
 def test_reading_stops_when_the_job_must(lake: tuple[Minio, ConnectionRef], tmp_path: Path):

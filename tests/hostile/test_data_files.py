@@ -330,20 +330,38 @@ def test_broken_parquet_is_refused_or_read_and_never_anything_else(
     assert found["not_a_parquet"] > 10
 
 
-def test_a_parser_that_is_killed_is_a_fault_of_the_file(ctx: Context, monkeypatch: pytest.MonkeyPatch):
-    given = fresh.ask
+def slow(folder: Path) -> Path:
+    """A file that takes a second or more to read."""
+    path = folder / "slow.json"
+    path.write_text(json.dumps([{"y": {"a": [i] * 20}} for i in range(300_000)]))
+    return path
 
-    def crashing(kind: str, request: dict[str, Any], **more: Any) -> fresh.Ended:
-        return replace(given(kind, {**request, "folder": "/nonexistent"}, **more), exit=None, signal=signal.SIGSEGV)
 
-    monkeypatch.setattr(fresh, "ask", crashing)
-    assert outcome(ctx, b"x,y\n1,2\n", "t.csv") == "parser_crashed"
+@pytest.mark.parametrize(
+    ("ended_by", "code"), [(signal.SIGSEGV, "parser_crashed"), (signal.SIGABRT, "parser_crashed"), (signal.SIGKILL, "out_of_memory")]
+)  # fmt: skip
+def test_a_parser_that_dies_is_a_fault_of_the_file_and_nobody_dies_with_it(
+    ended_by: signal.Signals, code: str, ctx: Context, tmp_path: Path
+):
+    assert outcome(ctx, b"x,y\n1,2\n", "t.csv").num_rows == 1
+    template = fresh._template()
+
+    def crash(_done: float, _total: float) -> None:
+        for child in Path(f"/proc/{template.pid}/task/{template.pid}/children").read_text().split():
+            os.kill(int(child), ended_by)
+
+    lines: list[str] = []
+    with pytest.raises(InvalidData) as refused:
+        read_file(slow(tmp_path), "json", replace(ctx, progress=crash, log=lines.append))
+    assert refused.value.stable_code == code
+    assert lines == [f"reading a file broke: no word, exit None, signal {ended_by.value}"]
+    assert outcome(ctx, b"x,y\n1,2\n", "t.csv").num_rows == 1
+    assert fresh._template() is template
 
 
 def test_reading_stops_when_the_job_must_stop(ctx: Context, tmp_path: Path):
-    path = tmp_path / "slow.json"
-    path.write_text(json.dumps([{"y": {"a": [i] * 20}} for i in range(300_000)]))
-    read_file_began = time.monotonic()
+    path = slow(tmp_path)
+    began = time.monotonic()
 
     def cancelled(_done: float, _total: float) -> None:
         raise Cancelled
@@ -352,7 +370,7 @@ def test_reading_stops_when_the_job_must_stop(ctx: Context, tmp_path: Path):
         read_file(path, "json", replace(ctx, progress=cancelled))
     with pytest.raises(DeadlineExceeded):
         read_file(path, "json", replace(ctx, deadline=time.monotonic() + 0.3))
-    assert time.monotonic() - read_file_began < 5
+    assert time.monotonic() - began < 5
     assert outcome(ctx, b"x,y\n1,2\n", "t.csv").num_rows == 1, "the next file finds a parser again"
 
 
@@ -377,20 +395,15 @@ def test_a_caller_never_names_a_path_of_this_machine(source: dict[str, Any]):
 
 def test_bytes_that_are_not_those_of_their_digest_are_not_read(tmp_path: Path):
     store = FolderStore(tmp_path / "store")
-    good, poison = tmp_path / "good.csv", tmp_path / "poison.csv"
-    good.write_bytes(b"x,y\n1,2\n")
-    poison.write_bytes(b"x,y\n1,3\n")
-    digest, size = store.put("project", good)
-    store.put("project", poison, digest=digest) if not _stored(tmp_path / "store", digest) else None
-    _stored(tmp_path / "store", digest)[0].write_bytes(poison.read_bytes())
+    given = tmp_path / "given.csv"
+    given.write_bytes(b"x,y\n1,2\n")
+    digest, size = store.put("project", given)
+    (kept,) = (path for path in (tmp_path / "store").rglob("*") if path.is_file() and digest[7:] in path.name)
+    kept.write_bytes(b"x,y\n1,3\n")
     workspace = JobWorkspace(store, BlobCache(tmp_path / "cache", limit_bytes=MIB), project_id="project", known={})
     with pytest.raises(DigestMismatch):
         workspace.fetch(Blob(digest, size))
     workspace.close()
-
-
-def _stored(folder: Path, digest: str) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and digest[7:] in path.name]
 
 
 PERSON = "erika.mustermann@example.org"
