@@ -134,8 +134,8 @@ def _of_words(words: Words, column: pa.ChunkedArray, rows: int, distinct: int) -
         kind = "UUIDs" if all(UUID.fullmatch(word.strip()) for word in words.sample) else "single words"
         return Found(None, f"{share}, and they are {kind}: identifiers.", "id_like", words.missing)
     if distinct > MANY_CATEGORIES:
-        return Found("categorical", f"{share}: many categories{aside}.", concern or "many_categories", words.missing)
-    return Found("categorical", f"{share}, in words that repeat{aside}.", concern, words.missing)
+        return Found("categorical", f"{share}: many labels{aside}.", concern or "many_categories", words.missing)
+    return Found("categorical", f"{share}; they are labels{aside}.", concern, words.missing)
 
 
 def words_per_value(column: pa.ChunkedArray) -> float:
