@@ -2,12 +2,15 @@
 
 import gzip
 import json
+import random
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -15,6 +18,7 @@ from app.errors import CallerError, DeadlineExceeded, InvalidData
 from tests.learning import FolderWorkspace, make_context
 from workers import snapshot
 from workers.canonical import canonical
+from workers.formats.delimited import BLOCK_BYTES, read_csv
 from workers.formats.limits import Limits
 from workers.stages import ingest
 
@@ -176,6 +180,48 @@ def test_the_digest_sees_names_values_nulls_and_order_but_no_chunks():
         table.slice(0, 2),
     ]
     assert len({snapshot.data_digest(other) for other in others} | {digest}) == len(others) + 1
+
+
+POOLS = [
+    ["1", "-2", "9007199254740993", "0", "+5"], ["1.5", "2", "-0.0", "1e5", "inf", "1e309", ".5", "5."],
+    ["NA", "nan", "", "NaN", "null", " "], ["true", "False", "TRUE"], ["x", "nope", "iron"], ["007", "0x1f", "-01", "00"],
+    ["2024-01-01", "2024-01-01T00:00:00Z", "2024-01-02 03:04:05", "9999-12-31", "2024-01-01T00:00:00.123456789"],
+    [" 1", "2 ", " true", " 2024-01-01 "],
+]  # fmt: skip
+"""Values that speak for different types, or for none."""
+
+
+def any_words(rng: random.Random) -> list[str]:
+    """A column of up to 300 values of one to three pools, one of them mostly rare."""
+    pools = rng.sample(POOLS, rng.choice([1, 1, 2, 3]))
+    weights = [rng.choice([1, 1, 0.02]) for _ in pools]
+    return [rng.choice(rng.choices(pools, weights)[0]) for _ in range(rng.choice([1, 5, 60, 300]))]
+
+
+@pytest.mark.parametrize("block", range(5))
+def test_where_blocks_end_does_not_matter_nor_which_road_the_text_came(block: int, tmp_path: Path):
+    for seed in range(block * 60, block * 60 + 60):
+        rng = random.Random(seed)
+        words = any_words(rng)
+        cuts = sorted({0, len(words), *(rng.randrange(len(words) + 1) for _ in range(4))})
+        blocks = [pa.array(words[start:end], pa.string()) for start, end in pairwise(cuts)]
+        keys = pa.array([f"k{index}" for index in range(len(words))])
+        digest = snapshot.data_digest(canonical(pa.table({"x": pa.array(words), "k": keys})))
+        cut = canonical(pa.table({"x": pa.chunked_array(blocks), "k": keys}))
+        assert snapshot.data_digest(cut) == digest, f"seed {seed}, cut at {cuts}"
+        path = tmp_path / "t.csv"
+        pyarrow.csv.write_csv(pa.table({"x": pa.array(words), "k": keys}), path)
+        assert snapshot.data_digest(read_csv(path)) == digest, f"seed {seed}, as CSV"
+
+
+def test_blocks_that_do_not_agree_are_read_again_as_they_were_written(tmp_path: Path):
+    rows = BLOCK_BYTES // 8
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"x,y\n" + b"1.50,2\n" * rows + b"word,3\n")
+    table = read_csv(path)
+    assert (table["x"][0].as_py(), table["x"][-1].as_py()) == ("1.50", "word")
+    assert table["y"].type == pa.int64()
+    assert table.num_rows == rows + 1
 
 
 def test_records_of_mixed_kinds_become_text(tmp_path: Path):
