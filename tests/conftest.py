@@ -49,6 +49,7 @@ def settings(engines: Engines) -> Settings:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A whole stack on engines of its own: API, dispatcher, two workers, delivery, with a short lease."""
     variables = {
+        "TRAINHOUSE_SQLITE_DIR": str(tmp_path_factory.mktemp("sqlite")),
         "TRAINHOUSE_LEASE_SECONDS": str(LEASE_SECONDS),
         "TRAINHOUSE_EGRESS_ALLOW": "127.0.0.0/8",
         "TRAINHOUSE_ENVIRONMENT": "development",

@@ -26,7 +26,10 @@ SAFE = (
     "BEGIN",
 )
 MAY = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
-MAY_NOT_CALL = frozenset({"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "fsdir"})
+MAY_NOT_CALL = frozenset(
+    {"printf", "format", "load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "fsdir"}
+)
+"""Functions that reach files, and two that can work for minutes in one step, where no clock is looked at."""
 BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 for _name in ("DATE", "DATETIME", "TIMESTAMP"):
@@ -46,7 +49,7 @@ def open_file(config: Mapping[str, Any], *, settings: Settings) -> Path:
     if folder is None:
         raise SourceRefused("This installation reads no SQLite files.", code="sqlite_off",
                             hint="The operator can name a folder with TRAINHOUSE_SQLITE_DIR.")  # fmt: skip
-    if not name or name in {".", ".."} or Path(name).name != name:
+    if not name or "\0" in name or name in {".", ".."} or Path(name).name != name:
         raise SourceRefused("The connection's file is no plain name.", code="bad_connection")
     try:
         found = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -77,6 +80,7 @@ def session(config: Mapping[str, Any], *, settings: Settings, late: Callable[[],
         )  # fmt: skip
         made.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
         made.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        made.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 256)
         for statement in SAFE:
             made.execute(statement)
         made.set_authorizer(_may)

@@ -15,6 +15,8 @@ from app.settings import Settings
 from app.tables import Connection
 from standalone.engines import Engines
 from tests.api.rows import Tenant
+from tests.mariadb import MariaDB
+from tests.wire import Answer, listening, offering, saying
 
 LAKE = {
     "name": "lake", "kind": "s3", "config": {"endpoint": "minio.example.com:9000"},
@@ -24,6 +26,16 @@ WAREHOUSE = {
     "name": "warehouse", "kind": "postgres", "config": {"host": "db.example.com", "database": "sales", "user": "reader"},
     "secret": {"password": "very-secret-password"},
 }  # fmt: skip
+
+
+SHOP = {
+    "name": "shop", "kind": "mysql", "config": {"host": "db.example.com", "database": "orders", "user": "reader"},
+    "secret": {"password": "very-secret-password"},
+}  # fmt: skip
+EXPORTS = {
+    "name": "exports", "kind": "http", "config": {"host": "exports.example.com:8443"}, "secret": {"token": "very-secret-token"},
+}  # fmt: skip
+SENSORS = {"name": "sensors", "kind": "sqlite", "config": {"file": "sensors.db"}}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +66,7 @@ def tried(client: PlainClient, admin: dict[str, str], wish: dict[str, Any]) -> d
     return answer.json()
 
 
-@pytest.mark.parametrize("wish", [LAKE, WAREHOUSE])
+@pytest.mark.parametrize("wish", [LAKE, WAREHOUSE, SHOP, EXPORTS])
 def test_a_secret_is_sealed_and_never_shown(
     api: TestClient, tenant: Tenant, admin: dict[str, str], wish: dict[str, Any]
 ):
@@ -202,3 +214,67 @@ def test_another_project_sees_none_of_it(api: TestClient, admin: dict[str, str],
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/test")):
         assert api.request(method, f"/v1/connections/lake{path}", headers=foreign).status_code == 404
     assert api.post("/v1/connections", headers=foreign, json=LAKE).status_code == 201
+
+
+@pytest.mark.parametrize(("wish", "change", "pointer"), [
+    (SHOP, {"config": SHOP["config"] | {"host": "/var/run/mysqld"}}, "/config/host"),
+    (SHOP, {"config": SHOP["config"] | {"local_infile": True}}, "/config/local_infile"),
+    (SHOP, {"config": SHOP["config"] | {"unix_socket": "/x"}}, "/config/unix_socket"),
+    (SHOP, {"config": SHOP["config"] | {"ca": "/etc/passwd"}}, "/config/ca"),
+    (SENSORS, {"config": {"file": "../sensors.db"}}, "/config/file"), (SENSORS, {"config": {"file": "/etc/passwd"}}, "/config/file"),
+    (SENSORS, {"config": {"file": ":memory:"}}, "/config/file"), (SENSORS, {"config": {"file": "x.db?mode=rwc"}}, "/config/file"),
+    (SENSORS, {"secret": {"password": "x"}}, "/secret"),
+    (EXPORTS, {"config": {"host": "https://exports.example.com"}}, "/config/host"), (EXPORTS, {"config": {"host": "a.com/x"}}, "/config/host"),
+    (EXPORTS, {"config": EXPORTS["config"] | {"header": "Host"}}, "/config/header"),
+    (EXPORTS, {"config": EXPORTS["config"] | {"header": "X: y"}}, "/config/header"),
+    (EXPORTS, {"secret": {"token": "a\r\nX: y"}}, "/secret/token"), (EXPORTS, {"secret": {"token": "é"}}, "/secret/token"),
+    (EXPORTS, {"secret": {}}, "/secret"), (EXPORTS, {"secret": {"token": "a", "value": "b"}}, "/secret"),
+    (EXPORTS, {"secret": None}, "/secret"),
+])  # fmt: skip
+def test_a_fault_of_the_other_kinds_is_pointed_at_too(
+    api: TestClient, admin: dict[str, str], wish: dict[str, Any], change: dict[str, Any], pointer: str
+):  # fmt: skip
+    refused = api.post("/v1/connections", headers=admin, json=wish | change)
+    assert refused.status_code == 422
+    assert pointer in [fault["pointer"] for fault in refused.json()["errors"]]
+
+
+@pytest.mark.parametrize("wish", [SHOP, EXPORTS])
+def test_no_kind_of_connection_leads_inside(closed: PlainClient, admin: dict[str, str], wish: dict[str, Any]):
+    for host in ("127.0.0.1", "localhost", "169.254.169.254", "10.0.0.1"):
+        refused = closed.post("/v1/connections", headers=admin, json=wish | {"config": wish["config"] | {"host": host}})
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/config/host")
+
+
+def test_a_mariadb_that_lets_us_in_says_so(inside: PlainClient, admin: dict[str, str], mariadb: MariaDB):
+    with mariadb.admin() as owner, owner.cursor() as cursor:
+        cursor.execute("create or replace database tested")
+        cursor.execute("create or replace user tester@'127.0.0.1' identified by 'reads'")
+        cursor.execute("grant select on tested.* to tester@'127.0.0.1'")
+    config = {"host": "127.0.0.1", "port": mariadb.port, "database": "tested", "user": "tester"}
+    wish = SHOP | {"config": config, "secret": {"password": "reads"}}
+    assert tried(inside, admin, wish)["detail"].startswith("MariaDB ")
+    power = {"config": config | {"user": "root"}, "secret": {"password": mariadb.password}}
+    assert tried(inside, admin, wish | power | {"name": "power"})["code"] == "too_powerful"
+    wrong = tried(inside, admin, wish | {"name": "wrong", "secret": {"password": "very-secret"}})
+    assert (wrong["ok"], wrong["code"], "very-secret" in str(wrong)) == (False, "source_refused", False)
+    nobody = tried(inside, admin, wish | {"name": "nobody", "config": config | {"port": 1}})
+    assert nobody["code"] == "source_unavailable"
+
+
+def test_a_sqlite_file_needs_a_folder_of_the_operators(inside: PlainClient, admin: dict[str, str]):
+    assert tried(inside, admin, SENSORS)["code"] == "sqlite_off"
+
+
+@pytest.mark.parametrize(("answer", "code"), [
+    (offering(b"hello"), None), (saying("401 No", b""), "not_authorised"), (saying("302 Found", b""), "redirected"),
+    (saying("404 None", b""), "not_there"), (saying("503 Busy", b""), "source_unavailable"),
+])  # fmt: skip
+def test_a_server_of_files_is_asked_with_its_token(
+    inside: PlainClient, admin: dict[str, str], answer: Answer, code: str | None
+):  # fmt: skip
+    with listening(answer) as server:
+        config = {"host": server.url.removeprefix("http://"), "secure": False, "path": "/ready"}
+        assert tried(inside, admin, EXPORTS | {"config": config})["code"] == code
+    assert server.heard[0].startswith(b"GET /ready HTTP/1.1\r\n")
+    assert b"Authorization: Bearer very-secret-token\r\n" in server.heard[0]

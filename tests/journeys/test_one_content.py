@@ -2,17 +2,22 @@
 
 import gzip
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pyarrow.csv
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 from minio import Minio
 
 from tests.driver import RunningStack, agreed
 from tests.journeys.soundness import a_spec, a_table, versions_of
+from tests.mariadb import MariaDB
+from tests.wire import listening, offering
 
 READER_PASSWORD = "reads-only"
 DETERMINISTIC = {"mode": "deterministic", "seed": 7, "reuse": False}
@@ -58,12 +63,98 @@ def as_json(table: Path, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("written", [as_gzip, as_parquet, as_json])
+def as_jsonl(table: Path, folder: Path) -> Path:
+    path = folder / "t.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in pyarrow.csv.read_csv(table).to_pylist()))
+    return path
+
+
+def as_arrow(table: Path, folder: Path) -> Path:
+    path = folder / "t.arrow"
+    whole = pyarrow.csv.read_csv(table)
+    with pyarrow.ipc.new_file(path, whole.schema) as writer:
+        writer.write_table(whole, max_chunksize=100)
+    return path
+
+
+def as_itself(table: Path, _folder: Path) -> Path:
+    return table
+
+
+WRITERS = [as_gzip, as_parquet, as_json, as_jsonl, as_arrow]
+
+
+@pytest.mark.parametrize("written", WRITERS)
 def test_an_upload_of_another_format_has_the_same_digest(
     stack: RunningStack, table: Path, reference: str, tmp_path: Path, written: Any
 ) -> None:
     dataset_id = stack.client.upload(written(table, tmp_path))
     assert digest(stack, {"kind": "dataset", "dataset_id": dataset_id}) == reference
+
+
+@pytest.mark.parametrize("written", [as_itself, as_gzip, as_parquet])
+def test_a_file_behind_a_url_has_the_same_digest(
+    stack: RunningStack, table: Path, reference: str, tmp_path: Path, written: Any
+) -> None:
+    path = written(table, tmp_path)
+    with listening(offering(path.read_bytes())) as server:
+        name = f"exports-{path.suffix.removeprefix('.')}"
+        agreed(stack.client.post("/v1/connections", json={
+            "name": name, "kind": "http", "config": {"host": server.url.removeprefix("http://"), "secure": False},
+            "secret": {"token": "a-token"},
+        }))  # fmt: skip
+        assert digest(stack, {"kind": "http", "connection": name, "url": f"{server.url}/{path.name}"}) == reference
+        assert all(b"Authorization: Bearer a-token" in said for said in server.heard)
+
+
+def test_rows_of_a_mariadb_table_have_the_same_digest(
+    stack: RunningStack, mariadb: MariaDB, table: Path, reference: str
+) -> None:
+    with mariadb.admin() as owner, owner.cursor() as cursor:
+        cursor.execute("create database shop")
+        cursor.execute(f"create user reader@'127.0.0.1' identified by '{READER_PASSWORD}'")
+        cursor.execute("grant select on shop.* to reader@'127.0.0.1'")
+        cursor.execute(
+            "create table shop.t (position int auto_increment primary key, a double, b double, kind text, y int)"
+        )
+        rows = [tuple(row.values()) for row in pyarrow.csv.read_csv(table).to_pylist()]
+        cursor.executemany("insert into shop.t (a, b, kind, y) values (%s, %s, %s, %s)", rows)
+    agreed(stack.client.post("/v1/connections", json={
+        "name": "shop", "kind": "mysql",
+        "config": {"host": "127.0.0.1", "port": mariadb.port, "database": "shop", "user": "reader"},
+        "secret": {"password": READER_PASSWORD},
+    }))  # fmt: skip
+    assert agreed(stack.client.post("/v1/connections/shop/test"))["detail"].startswith("MariaDB ")
+    query = "select a, b, kind, y from t order by position"
+    assert digest(stack, {"kind": "database", "connection": "shop", "query": query}) == reference
+
+
+def test_rows_of_a_sqlite_file_have_the_same_digest(stack: RunningStack, table: Path, reference: str) -> None:
+    folder = Path(stack.stack.variables["TRAINHOUSE_SQLITE_DIR"])
+    with closing(sqlite3.connect(folder / "sensors.db")) as owner, owner:
+        owner.execute("create table t (a real, b real, kind text, y integer)")
+        rows = [tuple(row.values()) for row in pyarrow.csv.read_csv(table).to_pylist()]
+        owner.executemany("insert into t values (?, ?, ?, ?)", rows)
+    wish = {"name": "sensors", "kind": "sqlite", "config": {"file": "sensors.db"}}
+    agreed(stack.client.post("/v1/connections", json=wish))
+    assert agreed(stack.client.post("/v1/connections/sensors/test"))["ok"]
+    assert digest(stack, {"kind": "database", "connection": "sensors", "table": "t"}) == reference
+
+
+def test_other_files_in_a_store_have_the_same_digest(
+    stack: RunningStack, table: Path, reference: str, tmp_path: Path
+) -> None:
+    s3 = stack.engines.s3
+    client = Minio(s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, secure=False, region="us-east-1")
+    client.make_bucket("pond")
+    agreed(stack.client.post("/v1/connections", json={
+        "name": "pond", "kind": "s3", "config": {"endpoint": s3.endpoint, "secure": False},
+        "secret": {"access_key": s3.access_key, "secret_key": s3.secret_key},
+    }))  # fmt: skip
+    for written in (as_itself, as_gzip, as_jsonl, as_arrow):
+        path = written(table, tmp_path)
+        client.fput_object("pond", path.name, str(path))
+        assert digest(stack, {"kind": "s3", "connection": "pond", "uri": f"s3://pond/{path.name}"}) == reference
 
 
 def test_parquet_files_in_a_store_have_the_same_digest(
