@@ -64,6 +64,7 @@ class Division:
         known: (rows,) True where a row has a key.
         past: (rows,) True where an earlier version was tested on the row.
         note: Why rows tested before cannot be kept out, or "".
+        repeated: Rows that stay with another because they are equal, share an id or a group.
     """
 
     parts: Parts
@@ -72,6 +73,7 @@ class Division:
     known: Held
     past: Held
     note: str = ""
+    repeated: int = 0
 
 
 def chosen(spec: JobSpec, present: list[str]) -> Plan:
@@ -116,7 +118,8 @@ def divide(
         units = _units(plan, table, keys, known)
         held = _spread(before, units)
         parts = _whole(plan, spec, table, strata=strata, units=units, held=held)
-        return Division(parts, {}, keys, known, before, note)
+        repeated = 0 if units is None else rows - int((np.unique(units, return_counts=True)[1] == 1).sum())
+        return Division(parts, {}, keys, known, before, note, repeated)
     parts = _in_order(plan, spec, table, strata)
     lost = int((parts == NOWHERE).sum())
     dropped = {("gap" if plan.group is None else "group_or_gap"): lost} if lost else {}

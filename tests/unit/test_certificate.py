@@ -149,6 +149,13 @@ def test_equal_rows_stay_together_and_classes_keep_their_balance(tmp_path: Path)
     )
 
 
+def test_where_most_rows_repeat_a_person_is_told(tmp_path: Path):
+    for place, (frame, told) in enumerate([(a_table(400)[["x", "z", "y"]], True), (a_table(400), False)]):
+        (tmp_path / str(place)).mkdir()
+        _, outcome, _ = divided(tmp_path / str(place), frame)
+        assert ("rows_repeat" in codes(outcome)) == told
+
+
 def test_a_row_equal_to_everything_does_not_empty_a_part(tmp_path: Path):
     frame = a_table(40).assign(x=1, z="u", group=1, at=pd.Timestamp("2024-01-01"))
     frame.loc[30:, "x"] = range(10)

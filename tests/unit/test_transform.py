@@ -345,7 +345,7 @@ def test_a_column_of_very_many_labels_becomes_the_mean_of_the_target(algorithm: 
     shop = rng.integers(0, 600, 3_000)
     effect = rng.normal(size=600)
     frame = pd.DataFrame({"shop": [f"s{place}" for place in shop], "color": rng.choice(["red", "blue"], 3_000),
-                          "y": np.where(effect[shop] + rng.normal(size=3_000) > 0, "yes", "no")})  # fmt: skip
+                          "x": rng.normal(size=3_000), "y": np.where(effect[shop] + rng.normal(size=3_000) > 0, "yes", "no")})  # fmt: skip
     _, matrix, encoder = transformed(
         tmp_path, frame, training={"algorithm": algorithm}, data={"features": {"types": {"shop": "categorical"}}}
     )

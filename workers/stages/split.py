@@ -21,6 +21,7 @@ from workers.prepared import PARTS
 from workers.repeats import Hashes
 from workers.targets import Target
 
+COMMON_REPEATS = 0.5
 MESSAGES = {
     "gap": ("gap", "{:,} rows within the gap are in no part.", ""),
     "group_or_gap": ("group_time_dropped", "{:,} rows are in no part: outside the time of their group's part, or in the gap.", "Use split.method group or time alone to keep them."),
@@ -60,7 +61,7 @@ def run(ctx: Context) -> Done:
                "dropped": document["dropped"], "duplicates_crossing": document["duplicates_crossing"],
                "tested": document["tested"]}  # fmt: skip
     return Done(summary=summary, output={"method": plan.method, "rows": document["rows"], "certificate": document},
-                warnings=(*warned, *_warnings(document)))  # fmt: skip
+                warnings=(*warned, *_warnings(document), *_coarse(plan, division)))  # fmt: skip
 
 
 def certified(
@@ -138,6 +139,15 @@ def _warnings(said: Mapping[str, Any]) -> list[Warned]:
         found.append(Warned("ids_repeat", f"{NO_ROWS} Rows tested on are not kept out of later training.",
                             hint="Name columns in task.id_columns that together differ in every row."))  # fmt: skip
     return found
+
+
+def _coarse(plan: Plan, division: Division) -> list[Warned]:
+    """A warning where equal rows are the rule: then parts share few values, and the test is harder than new rows are."""
+    if plan.group is not None or plan.keys or division.repeated <= COMMON_REPEATS * len(division.parts):
+        return []
+    return [Warned("rows_repeat", f"{division.repeated:,} of {len(division.parts):,} rows have an equal and stand in one "
+                   "part with it; where equal rows are usual, scores come out too low.",
+                   hint="Set validation.duplicates.action to drop, or divide by split.method predefined.")]  # fmt: skip
 
 
 def _put(ctx: Context, rows: npt.NDArray[np.int64], parts: Parts) -> Divided:
