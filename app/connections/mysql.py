@@ -184,6 +184,9 @@ def explained(error: BaseException, relay: Relay) -> TrainhouseError:
     if relay.cut == "long":
         return SourceRefused("The database sends more than may be read.", code="too_many_bytes",
                              hint="Select fewer rows or columns.")  # fmt: skip
+    if isinstance(getattr(error, "original_exception", error), ssl.SSLError):
+        return SourceRefused("The server's certificate or its TLS does not hold.", code="bad_certificate",
+                             hint="Give the certificate that signs the server's as ca, and the host as it is named there.")  # fmt: skip
     number = error.args[0] if isinstance(error, pymysql.Error) and error.args else None
     if number in AWAY or isinstance(error, OSError):
         return SourceUnavailable("The database does not answer, or broke off.")

@@ -417,3 +417,17 @@ def test_a_column_of_sqlite_may_hold_values_of_several_types(
     ref = place.changed("sqlite", file=name)
     got = result(place.context(tmp_path, "sqlite", ref=ref, query="select value, n as number from t order by rowid"))
     assert got.table["value"].to_pylist() == [*expected, *([None] * spread), expected[0]]
+
+
+def test_tls_is_asked_for_as_the_connection_says(place: Place, tmp_path: Path):
+    with place.mariadb.admin() as session, session.cursor() as cursor:
+        cursor.execute(f"create or replace user secured@'127.0.0.1' identified by '{PASSWORD}' require ssl")
+        cursor.execute("grant select on warehouse.* to secured@'127.0.0.1'")
+    authority = place.mariadb.authority
+    for let_in in ({"sslmode": "prefer"}, {"sslmode": "require"}, {"sslmode": "verify-full", "ca": authority}):
+        ref = place.changed("mysql", user="secured", **let_in)
+        assert result(place.context(tmp_path, "mysql", ref=ref)).table.num_rows == 4
+    for kept_out, code in (({"sslmode": "disable"}, "source_refused"), ({"sslmode": "verify-full"}, "bad_certificate"),
+                           ({"sslmode": "verify-full", "ca": authority, "host": "localhost"}, "bad_certificate")):  # fmt: skip
+        ref = place.changed("mysql", user="secured", **kept_out)
+        assert refusal(place.context(tmp_path, "mysql", ref=ref)).stable_code == code
