@@ -1,6 +1,7 @@
 """Texts as a few numbers: hashed n-grams, weighed by rarity, reduced to the directions in which texts differ most."""
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 from sklearn.decomposition import TruncatedSVD
 
 from workers import labels
@@ -18,8 +19,9 @@ Floats = npt.NDArray[np.float64]
 
 HASH_FEATURES = 2**15
 MAX_LEARNED_TEXTS = 10_000
-TEXTS_AT_A_TIME = 8_192
-MOST_BYTES = 20_000
+MAX_LEARNED_BYTES = 2**23
+BYTES_AT_A_TIME = 2**21
+MOST_CHARACTERS = 20_000
 """Of one text; what comes after is not read."""
 SENTENCE_WORDS = 6.0
 BREAKS = r"[^\pL\pN]+"
@@ -29,23 +31,26 @@ STEPS = 3
 
 
 def learn(series: pd.Series, base: str, *, dimensions: int, seed: int) -> dict[str, Any]:
-    """What `embed` needs, learned from the distinct texts of `series`, at most ten thousand of them.
+    """What `embed` needs, learned from the distinct texts of `series`, at most ten thousand or 8 MiB of them.
 
     Sentences are taken apart into words and pairs of neighbours, other text into runs of three and four bytes.
     """
     distinct = labels.words(series, base).drop_null().unique()
-    if len(distinct) > MAX_LEARNED_TEXTS:
-        some = np.random.default_rng(seed).choice(len(distinct), MAX_LEARNED_TEXTS, replace=False)
-        distinct = distinct.take(pa.array(np.sort(some)))
+    some = np.random.default_rng(seed).permutation(len(distinct))[:MAX_LEARNED_TEXTS]
+    sizes = pc.binary_length(distinct).to_numpy(zero_copy_only=False)[some]
+    few = max(2, int(np.searchsorted(np.cumsum(sizes, dtype=np.int64), MAX_LEARNED_BYTES)))
+    distinct = distinct.take(pa.array(np.sort(some[:few])))
     spaces = pc.mean(pc.count_substring(distinct, " ")).as_py() or 0.0
     by_words = spaces + 1 >= SENTENCE_WORDS
-    counts = grams(distinct, by_words=by_words)
+    empty = csr_array((0, HASH_FEATURES))
+    counts = vstack([empty, *(grams(texts, by_words=by_words) for texts in _pieces(distinct))], format="csr")
     held = np.bincount(counts.indices, minlength=HASH_FEATURES)
     idf = np.log((1.0 + len(distinct)) / (1.0 + held)) + 1.0
     weighed = _weighed(counts, idf)
     size = max(1, min(dimensions, len(distinct) - 1))
     if weighed.nnz:
-        svd = TruncatedSVD(size, random_state=seed, n_iter=STEPS).fit(weighed)
+        with np.errstate(invalid="ignore"):  # texts that are all alike have no variance to explain
+            svd = TruncatedSVD(size, random_state=seed, n_iter=STEPS).fit(weighed)
         components = svd.components_.astype(np.float32)
     else:
         components = np.zeros((size, HASH_FEATURES), dtype=np.float32)
@@ -68,13 +73,16 @@ def embed(series: pd.Series, base: str, state: Mapping[str, Any], out: Floats) -
 
 
 def _pieces(texts: pa.Array) -> Iterator[pa.Array]:
-    for start in range(0, len(texts), TEXTS_AT_A_TIME):
-        yield texts.slice(start, TEXTS_AT_A_TIME)
+    """`texts` in pieces of about so many bytes, so that long ones need no more memory than many."""
+    lengths = np.minimum(pc.binary_length(texts).to_numpy(zero_copy_only=False), 4 * MOST_CHARACTERS)
+    piece = np.cumsum(lengths, dtype=np.int64) // BYTES_AT_A_TIME
+    starts = [0, *(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(texts)]
+    return (texts.slice(start, end - start) for start, end in pairwise(starts) if end > start)
 
 
 def grams(texts: pa.Array, *, by_words: bool) -> Any:
     """(texts, HASH_FEATURES) sparse counts of hashed n-grams, indices sorted within each row."""
-    lower = pc.utf8_lower(pc.utf8_slice_codeunits(texts, 0, MOST_BYTES))
+    lower = pc.utf8_lower(pc.utf8_slice_codeunits(texts, 0, MOST_CHARACTERS))
     starts, found = _words(lower) if by_words else _runs(lower)
     indices = (found & np.uint64(HASH_FEATURES - 1)).astype(np.int32)
     ones = np.ones(len(indices), dtype=np.float64)
