@@ -1,5 +1,6 @@
 """Exact relations: features that are the target in other words, and columns that say the same thing twice."""
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -159,8 +160,11 @@ def _product_in_words(names: Sequence[str], weights: Sequence[float]) -> str:
 
 
 def relabelled(table: pa.Table, types: Mapping[str, str]) -> list[tuple[str, str, int]]:
-    """(column, earlier column, values): pairs of features that say the same in other words, value for value."""
-    by_count: dict[int, list[tuple[str, npt.NDArray[np.int64]]]] = {}
+    """(column, earlier column, values): pairs of features that say the same in other words, value for value.
+
+    Values numbered in the order of their first appearance are the same numbers for both.
+    """
+    seen: dict[bytes, str] = {}
     found = []
     for name, kind in types.items():
         if kind in {"text", "datetime"}:
@@ -169,11 +173,9 @@ def relabelled(table: pa.Table, types: Mapping[str, str]) -> list[tuple[str, str
         values = int(codes.max(initial=0)) + 1
         if not 2 < values <= min(FEW_VALUES, len(codes) // ROWS_PER_COLUMN):
             continue
-        for earlier, others in by_count.get(values, []):
-            if _pairs(codes, others) == values:
-                found.append((name, earlier, values))
-                break
-        by_count.setdefault(values, []).append((name, codes))
+        earlier = seen.setdefault(hashlib.sha256(codes.tobytes()).digest(), name)
+        if earlier != name:
+            found.append((name, earlier, values))
     return found
 
 
