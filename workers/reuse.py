@@ -17,7 +17,7 @@ import rfc8785
 from workers.context import Champion, Context
 from workers.sources import VERSIONS
 
-LIBRARIES = ("duckdb", "numpy", "pandas", "pandera", "pyarrow", "scikit-learn", "scipy", "skops")
+LIBRARIES = ("duckdb", "numpy", "pandas", "pandera", "pyarrow", "scikit-learn", "scipy", "skops", "sqlglot")
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,15 @@ class WatchedWorkspace(FolderWorkspace):
 
     def __init__(self, inner: FolderWorkspace) -> None:
         super().__init__(inner.folder)
-        self.artifacts, self.read = inner.artifacts, set[str]()
+        self.artifacts, self.read, self.own = dict(inner.artifacts), set[str](), set[str]()
 
     def get(self, name: str) -> Path:
-        self.read.add(name)
+        self.read |= {name} - self.own
         return super().get(name)
+
+    def put(self, name: str, path: Path, media_type: str = "application/octet-stream") -> Blob:
+        self.own.add(name)
+        return super().put(name, path, media_type)
 
 
 class WatchedOutputs(dict[str, Any]):
