@@ -16,10 +16,10 @@ import pandas as pd
 import pyarrow as pa
 
 from app.spec.data import Drift
-from workers import profile
-from workers.canonical import canonical
-from workers.reference import Reference, some
-from workers.stability import Judge
+from workers.quality import profile
+from workers.quality.reference import Reference, some
+from workers.quality.stability import Judge
+from workers.table.canonical import canonical
 
 SIZES = (200, 5_000, 200_000)
 LARGEST = 400_000

@@ -56,7 +56,7 @@ def make(folder: Path, rows: int) -> int:
 def ingest(path: Path, threads: int) -> dict[str, Any]:
     """Runs the stage `ingest` on `path` in this process, and says what it took."""
     from tests.learning import make_context  # noqa: PLC0415  # only the measured process loads the libraries
-    from workers import fresh  # noqa: PLC0415
+    from workers.isolation import fresh  # noqa: PLC0415
     from workers.stages import ingest as stage  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:

@@ -22,7 +22,7 @@ from app.states import (
 )
 from app.states import STAGES as STAGE_NAMES
 from workers import pipeline
-from workers.metrics import METRICS
+from workers.measures.metrics import METRICS
 from workers.sources import ENRICHERS, SOURCES
 from workers.trainers import TRAINERS
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.prepared import Prepared, TaskType
-from workers.scoring import scores
+from workers.matrix.prepared import Prepared
+from workers.measures.scoring import scores
+from workers.terms import TaskType
 from workers.trainers import Fitted
 
 Floats = npt.NDArray[np.float64]

@@ -65,6 +65,7 @@ def import_politely() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), POLITE)
     for name in ("workers.pipeline", "workers.trial"):
         importlib.import_module(name)
+    importlib.import_module("workers.isolation.fresh").warm()
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # celery has no types

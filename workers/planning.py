@@ -10,7 +10,7 @@ from app.states import STAGES
 from workers import estimates, reuse, trial_fit
 from workers.context import Context, Done
 from workers.estimates import Size
-from workers.findings import ORDER
+from workers.quality.findings import ORDER
 from workers.search import planned
 from workers.stages import ingest, split, validate
 from workers.stages.validate import Survey

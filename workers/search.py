@@ -21,8 +21,8 @@ from optuna.trial import FrozenTrial, TrialState
 from app.spec.job import JobSpec
 from app.spec.modelling import Dimension, grid_points, grid_values
 from workers.context import TrialResult
-from workers.metrics import lower_is_better, metric_of
-from workers.prepared import TaskType
+from workers.measures.metrics import lower_is_better, metric_of
+from workers.terms import TaskType
 from workers.trainers import TRAINERS, algorithm_of
 
 DEFAULT_TRIALS = 40

@@ -9,12 +9,13 @@ from typing import Any
 
 from app.errors import DeadlineExceeded, InvalidData, InvalidSpec, MachineError, Violation
 from app.spec.job import JobSpec
-from workers import prepared
 from workers.context import Context, TrialResult
-from workers.metrics import fitting, lower_is_better, metric_of, names_for
-from workers.prepared import Prepared, TaskType
+from workers.matrix import prepared
+from workers.matrix.prepared import Prepared
+from workers.measures.metrics import fitting, lower_is_better, metric_of, names_for
+from workers.measures.scoring import scores
 from workers.pruning import Pruning
-from workers.scoring import scores
+from workers.terms import TaskType
 from workers.threads import limited
 from workers.trainers import TRAINERS, Fitted, algorithm_of
 

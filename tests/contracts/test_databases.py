@@ -25,9 +25,9 @@ from tests.contracts.test_sources import TABLE, digest
 from tests.learning import make_context
 from tests.mariadb import MariaDB
 from workers.context import ConnectionRef, Context
-from workers.snapshot import data_digest
 from workers.sources import SOURCES
 from workers.sources.base import SourceResult
+from workers.table.snapshot import data_digest
 
 __all__ = ["digest"]
 READER, PASSWORD = "table_reader", "reads-tables-only"

@@ -17,11 +17,11 @@ from app.settings import settings as process_settings
 from tests import fake_feast
 from tests.fake_feast import Offline, OldOffline, Said, told
 from tests.learning import make_context
-from workers.canonical import canonical
 from workers.context import ConnectionRef, Context
 from workers.sources.feast import offline as offline_client
 from workers.sources.feast import wire
 from workers.sources.feature_store import enrich
+from workers.table.canonical import canonical
 
 TOKEN = "a-very-secret-token"
 PROCESS_SETTINGS = {

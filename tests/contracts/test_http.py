@@ -16,10 +16,10 @@ from tests.contracts.test_sources import FILES, TABLE, as_csv, digest
 from tests.learning import make_context
 from tests.wire import Answer, listening, offering, saying
 from workers.context import ConnectionRef, Context
-from workers.snapshot import data_digest
 from workers.sources import SOURCES
 from workers.sources import http as http_source
 from workers.sources.base import SourceResult
+from workers.table.snapshot import data_digest
 
 __all__ = ["digest"]
 CSV = as_csv(TABLE)

@@ -22,8 +22,8 @@ from app.settings import settings as process_settings
 from standalone.engines import Engines
 from tests.learning import DATASET_ID, make_context
 from workers.context import ConnectionRef, Context
-from workers.snapshot import data_digest
 from workers.sources import SOURCES
+from workers.table.snapshot import data_digest
 
 BUCKET, READER, PASSWORD = "contract-lake", "contract_reader", "reads-tables-only"
 UTC = dt.UTC

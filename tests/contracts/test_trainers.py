@@ -11,8 +11,8 @@ from app.errors import Cancelled, DigestMismatch
 from app.spec.modelling import PARAMS
 from tests.modelling import matrix
 from workers.explain import guess
-from workers.metrics import DEFAULT_METRIC, lower_is_better
-from workers.scoring import scores
+from workers.measures.metrics import DEFAULT_METRIC, lower_is_better
+from workers.measures.scoring import scores
 from workers.trainers import TRAINERS
 
 TASKS = ("binary", "multiclass", "regression")

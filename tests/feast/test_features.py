@@ -13,10 +13,10 @@ from tests.feast import world
 from tests.feast.conftest import Feast
 from tests.feast.world import FIRST, SECOND, TICK, TTL, TWICE, day
 from tests.learning import make_context
-from workers.canonical import canonical
-from workers.snapshot import data_digest
 from workers.sources import feature_store
 from workers.sources.base import SourceResult
+from workers.table.canonical import canonical
+from workers.table.snapshot import data_digest
 
 pytestmark = pytest.mark.usefixtures("loopback")
 NOBODY = 999

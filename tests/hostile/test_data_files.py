@@ -23,9 +23,9 @@ from app.storage import FolderStore
 from tests.driver import RunningStack
 from tests.journeys.soundness import a_spec, a_table
 from tests.learning import make_context, parsed
-from workers import fresh
 from workers.context import Blob, Context
 from workers.formats.limits import Limits
+from workers.isolation import fresh
 from workers.sources import files
 from workers.sources.files import read_file
 from workers.workspace import BlobCache, JobWorkspace

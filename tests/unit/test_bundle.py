@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from app.errors import DigestMismatch
-from workers.bundle import MANIFEST, canonical_json, manifest_of, open_bundle, pack, unpack
+from workers.bundles.bundle import MANIFEST, canonical_json, manifest_of, open_bundle, pack, unpack
 
 FILES = {"model.txt": b"tree\n" * 50, "metadata.json": b"{}\n", "README": b""}
 

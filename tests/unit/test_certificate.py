@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from app.errors import InvalidData, MachineError
 from tests.learning import codes, make_context
-from workers import certificate, snapshot, tested
-from workers.canonical import canonical
-from workers.certificate import Divided
 from workers.context import Blob, Context, Done
+from workers.division import certificate, tested
+from workers.division.certificate import Divided
 from workers.stages import split
+from workers.table import snapshot
+from workers.table.canonical import canonical
 
 TASKS = {"binary": ["a", "b"], "regression": []}
 

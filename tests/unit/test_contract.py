@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 
 from app.spec.data import ColumnContract
-from workers.canonical import canonical
-from workers.contract import check
-from workers.findings import Finding
+from workers.quality.contract import check
+from workers.quality.findings import Finding
+from workers.table.canonical import canonical
 
 ROWS = 200
 

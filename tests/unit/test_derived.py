@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from app.errors import DeadlineExceeded, InvalidData
 from tests.learning import chain, make_context
-from workers import derived, deriving, duck, expressions, snapshot
-from workers.bundle import open_bundle, unpack
-from workers.canonical import canonical
+from workers.bundles.bundle import open_bundle, unpack
+from workers.engineering import derived, deriving, duck, expressions
 from workers.stages import evaluate, gate, ingest, register, split, train, transform, tune, validate
+from workers.table import snapshot
+from workers.table.canonical import canonical
 
 ALL = (
     ("ingest", ingest.run), ("validate", validate.run), ("split", split.run), ("transform", transform.run),
@@ -388,7 +389,7 @@ def test_a_bundle_without_expressions_needs_no_engine(tmp_path, monkeypatch):
     ctx, _ = chain(make_context(tmp_path, spec, table=houses()), *ALL)
     outcome = register.run(ctx)
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    monkeypatch.delitem(sys.modules, "workers.derived")
+    monkeypatch.delitem(sys.modules, "workers.engineering.derived")
     bundle = open_bundle(ctx.workspace.fetch(outcome.bundle))
     assert len(bundle.predict(houses())) == 300
 

@@ -12,14 +12,14 @@ import pytest
 
 from app.spec.data import Drift
 from tests.learning import DATASET_ID, FolderWorkspace, as_file, chain, make_context
-from workers import chance, profile
-from workers.canonical import canonical
 from workers.context import Champion, Context, DatasetRef
-from workers.findings import Finding
-from workers.reference import Reference, some
-from workers.stability import Judge
+from workers.quality import chance, profile
+from workers.quality.findings import Finding
+from workers.quality.reference import Reference, some
+from workers.quality.stability import Judge
+from workers.quality.survey import Survey, survey
 from workers.stages import ingest, validate
-from workers.survey import Survey, survey
+from workers.table.canonical import canonical
 
 METHODS = ["auto", "psi", "js", "ks", "wasserstein", "chi2"]
 

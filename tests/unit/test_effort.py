@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.learning import make_context
-from workers.prepared import Prepared
+from workers.matrix.prepared import Prepared
 from workers.trial_fit import LEAST_ROUNDS, MOST_ROW_TREES, most_rounds
 
 

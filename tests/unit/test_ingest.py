@@ -16,11 +16,11 @@ import pytest
 
 from app.errors import CallerError, DeadlineExceeded, InvalidData
 from tests.learning import FolderWorkspace, make_context
-from workers import snapshot
-from workers.canonical import canonical
 from workers.formats.delimited import BLOCK_BYTES, read_csv
 from workers.formats.limits import Limits
 from workers.stages import ingest
+from workers.table import snapshot
+from workers.table.canonical import canonical
 
 SPEC = {"task": {"target": "y"}}
 

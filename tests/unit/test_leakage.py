@@ -9,9 +9,10 @@ from sklearn import datasets
 from app.spec.data import Leakage
 from app.spec.job import JobSpec
 from tests.learning import DATASET_ID, parsed
-from workers import columns, giveaways, suspicion, targets
-from workers.canonical import canonical
-from workers.leakage import Leak
+from workers.quality import giveaways, suspicion
+from workers.quality.leakage import Leak
+from workers.table import columns, targets
+from workers.table.canonical import canonical
 
 ROWS = 3_000
 

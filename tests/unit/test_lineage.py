@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from tests.learning import chain, make_context
-from workers import lineage
-from workers.lineage import Origin
+from workers.engineering import lineage
+from workers.engineering.lineage import Origin
 from workers.stages import ingest
 
 TABLES = {

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.spec.decision import CLASSIFICATION_METRICS, METRIC_NAMES, REGRESSION_METRICS
-from workers.metrics import METRICS, names_for
-from workers.samples import Rows
-from workers.scoring import poisson_weights, resampled, scores
+from workers.measures.metrics import METRICS, names_for
+from workers.measures.samples import Rows
+from workers.measures.scoring import poisson_weights, resampled, scores
 
 HARD = {
     "accuracy": lambda y, h, _a: reference.accuracy_score(y, h),

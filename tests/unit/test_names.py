@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.learning import chain, make_context
-from workers.bundle import open_bundle, unpack
+from workers.bundles.bundle import open_bundle, unpack
 from workers.stages import evaluate, gate, ingest, register, split, train, transform, tune, validate
 
 STAGES = (

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from tests.learning import chain, make_context
-from workers import profile
-from workers.canonical import canonical
+from workers.quality import profile
 from workers.stages import ingest, validate
+from workers.table.canonical import canonical
 
 
 def described(frame: pd.DataFrame, **kinds: str) -> dict[str, dict[str, object]]:

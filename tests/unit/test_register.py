@@ -12,9 +12,10 @@ from sklearn.datasets import load_diabetes, load_iris
 
 from app.errors import DeadlineExceeded, ParityFailed
 from tests.learning import chain, make_context
-from workers import fresh, golden
-from workers.bundle import open_bundle, unpack
+from workers.bundles import golden
+from workers.bundles.bundle import open_bundle, unpack
 from workers.context import Registered
+from workers.isolation import fresh
 from workers.stages import evaluate, gate, ingest, register, split, train, transform, tune, validate
 
 BEFORE = (

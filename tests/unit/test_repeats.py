@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from workers.repeats import repeats, row_hashes
+from workers.table.repeats import repeats, row_hashes
 
 
 def a_table(**columns: list[object] | pa.Array) -> pa.Table:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from app.errors import DeadlineExceeded, InvalidData
-from workers import features
+from workers.engineering import features
 
 ROOT = Path(__file__).parents[2]
 TABLE = pa.table(

@@ -13,11 +13,12 @@ from sklearn.tree import DecisionTreeClassifier
 
 from app.errors import DigestMismatch, InvalidData
 from tests.learning import chain, make_context
-from workers import encoding, prepared, snapshot
 from workers.context import Context
-from workers.encoding import Encoder
-from workers.prepared import Prepared
+from workers.matrix import encoding, prepared
+from workers.matrix.encoding import Encoder
+from workers.matrix.prepared import Prepared
 from workers.stages import ingest, split, transform, validate
+from workers.table import snapshot
 
 ROWS = 400
 TYPES = {"zip": "categorical", "note": "text"}

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from app.errors import InvalidData
 from tests.learning import parsed
-from workers import coerce, columns, readings
-from workers.canonical import canonical
-from workers.columns import Decision
-from workers.readings import Reading
+from workers.table import coerce, columns, readings
+from workers.table.canonical import canonical
+from workers.table.columns import Decision
+from workers.table.readings import Reading
 
 ROWS = 120
 

@@ -12,8 +12,8 @@ import pytest
 from app.errors import InvalidData
 from tests.learning import chain, codes, make_context
 from workers.context import Context, Done
+from workers.quality.survey import survey
 from workers.stages import ingest, validate
-from workers.survey import survey
 
 ROWS = 300
 

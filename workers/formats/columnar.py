@@ -9,9 +9,9 @@ from pyarrow import ipc
 
 from app.errors import InvalidData, bounded
 from app.spec.base import MAX_COLUMNS
-from workers.canonical import column_names
 from workers.formats.limits import Limits
 from workers.formats.names import require_known
+from workers.table.canonical import column_names
 
 MAX_GROUPS = 100_000
 

@@ -10,9 +10,9 @@ from pyarrow import csv
 
 from app.errors import InvalidData, Violation
 from app.spec.base import MAX_COLUMNS
-from workers.canonical import column_names
 from workers.formats.names import require_known
-from workers.written import Growing
+from workers.table.canonical import column_names
+from workers.table.written import Growing
 
 BLOCK_BYTES, LARGE_BLOCK_BYTES = 4 * 1024**2, 32 * 1024**2
 """A row is no longer than a block; where one is, the large ones are taken."""

@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from app.errors import InvalidData, bounded
-from workers.canonical import canonical, column_names
 from workers.formats.columnar import read_arrow, read_parquet
 from workers.formats.delimited import read_csv
 from workers.formats.limits import Limits
 from workers.formats.names import require_known
 from workers.formats.records import read_json
+from workers.table.canonical import canonical, column_names
 
 LIMITS = Limits()
 CHUNK = 1 << 20

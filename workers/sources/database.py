@@ -1,11 +1,11 @@
 """One SELECT of a database, streamed by a session that can only read: one reader for each product."""
 
 from app.spec.data import DatabaseSource
-from workers.canonical import canonical
 from workers.context import Context
 from workers.sources import mysql, postgres, sqlite
 from workers.sources.base import SourceResult, connection
 from workers.sources.sql import ReadRows
+from workers.table.canonical import canonical
 
 PRODUCTS: dict[str, ReadRows] = {"postgres": postgres.read, "mysql": mysql.read, "sqlite": sqlite.read}
 """By kind of connection."""

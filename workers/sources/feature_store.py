@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from app.errors import InvalidData, Violation, bounded
 from app.spec.data import FeatureStoreSource
-from workers.canonical import canonical_column, column_names
 from workers.context import ConnectionRef, Context
 from workers.sources.base import SourceResult, connection
 from workers.sources.feast.offline import Offline
 from workers.sources.feast.online import Online
 from workers.sources.feast.registry import Registry, View
 from workers.sources.feast.wire import not_feast
+from workers.table.canonical import canonical_column, column_names
 
 HISTORICAL_ROWS, ONLINE_ROWS = 100_000, 1_000
 """How many distinct rows one request asks about."""

@@ -11,10 +11,10 @@ from app.connections import mysql
 from app.errors import SourceRefused, SourceUnavailable, TrainhouseError
 from app.settings import settings
 from app.spec.data import DatabaseSource
-from workers.canonical import trimmed_clock
 from workers.context import ConnectionRef, Context
 from workers.sources.base import MAX_EXPANDED_BYTES, without_secrets
 from workers.sources.sql import Rows, counted, seconds_left, statement
+from workers.table.canonical import trimmed_clock
 
 BATCH_ROWS = 16_384
 BATCH_BYTES = 16 * 1024**2

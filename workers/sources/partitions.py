@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from app.errors import InvalidData, bounded
 from app.spec.data import S3Source
-from workers.canonical import canonical_column
 from workers.formats.names import require_known
+from workers.table.canonical import canonical_column
 
 NOTHING = "__HIVE_DEFAULT_PARTITION__"
 Steps = dict[str, str | None]

@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workers import explain
-from workers.answers import columns_of
 from workers.context import Context, Done, Warned
-from workers.metrics import names_for
-from workers.prepared import PARTS, Part, Prepared
-from workers.samples import Floats, Rows
-from workers.scoring import scores
+from workers.matrix.prepared import Prepared
+from workers.measures.answers import columns_of
+from workers.measures.metrics import names_for
+from workers.measures.samples import Floats, Rows
+from workers.measures.scoring import scores
+from workers.terms import PARTS, Part
 from workers.threads import limited
 from workers.trainers import TRAINERS, Fitted
 from workers.trial_fit import matrix_of

@@ -10,12 +10,13 @@ import pyarrow as pa
 from app.errors import InvalidData, Violation, bounded
 from app.spec.data import FeatureStoreSource
 from app.spec.job import JobSpec
-from workers import columns, derived, deriving, features, lineage, snapshot
 from workers.context import Context, Done
-from workers.expressions import refused
-from workers.lineage import Origin
+from workers.engineering import derived, deriving, features, lineage
+from workers.engineering.expressions import refused
+from workers.engineering.lineage import Origin
 from workers.sources import ENRICHERS, SOURCES
 from workers.sources.base import SourceResult
+from workers.table import columns, snapshot
 
 Facts = dict[str, dict[str, Any]]
 

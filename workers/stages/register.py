@@ -11,11 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from app.errors import ParityFailed
-from workers import card, coerce, columns, derived, encoding, golden, snapshot
-from workers.answers import columns_of
-from workers.bundle import COLUMNS, ENCODER, FORMAT, METADATA, canonical_json, derivation_of, inputs_of, pack
+from workers.bundles import card, golden
+from workers.bundles.bundle import COLUMNS, ENCODER, FORMAT, METADATA, canonical_json, derivation_of, inputs_of, pack
+from workers.bundles.golden import Golden
 from workers.context import Context, Registered
-from workers.golden import Golden
+from workers.engineering import derived
+from workers.matrix import encoding
+from workers.measures.answers import columns_of
+from workers.table import coerce, columns, snapshot
 from workers.threads import limited
 from workers.trainers import TRAINERS
 

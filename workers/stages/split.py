@@ -12,14 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.errors import InvalidData, bounded
-from workers import certificate, partition, snapshot, targets, tested
-from workers.certificate import Divided
 from workers.context import Context, Done, Warned
-from workers.divisions import NO_ROWS, Division, Plan, chosen, divide
-from workers.partition import Parts
-from workers.prepared import PARTS
-from workers.repeats import Hashes
-from workers.targets import Target
+from workers.division import certificate, partition, tested
+from workers.division.certificate import Divided
+from workers.division.divisions import NO_ROWS, Division, Plan, chosen, divide
+from workers.division.partition import Parts
+from workers.table import snapshot, targets
+from workers.table.repeats import Hashes
+from workers.table.targets import Target
+from workers.terms import PARTS
 
 COMMON_REPEATS = 0.5
 MESSAGES = {

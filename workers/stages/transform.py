@@ -11,12 +11,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.errors import InvalidData, bounded
-from workers import columns, encoding, prepared, snapshot, targets
-from workers.batches import Source, base_of
 from workers.context import Context, Done
-from workers.encoding import Crossed, Encoder
-from workers.prepared import PARTS, Prepared
-from workers.targets import Target
+from workers.matrix import encoding, prepared
+from workers.matrix.encoding import Crossed, Encoder
+from workers.matrix.prepared import Prepared
+from workers.table import columns, snapshot, targets
+from workers.table.batches import Source, base_of
+from workers.table.targets import Target
+from workers.terms import PARTS
 from workers.threads import limited
 
 Floats = npt.NDArray[np.float64]
@@ -24,7 +26,7 @@ SHOWN_FEATURES = 200
 
 
 def run(ctx: Context) -> Done:
-    """Artifacts `encoder` (skops), `matrix` (`workers.prepared`) and `lineage` (JSON: the column of each feature).
+    """Artifacts `encoder` (skops), `matrix` (`workers.matrix.prepared`) and `lineage` (JSON: the column of each feature).
 
     Output: `features` and `categorical`, the numbers of them, and `lineage` of the first features.
 

@@ -9,11 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers import columns, findings
 from workers.context import Context, Done
-from workers.findings import Finding
-from workers.survey import Survey, survey
-from workers.targets import Target
+from workers.quality import findings
+from workers.quality.findings import Finding
+from workers.quality.survey import Survey, survey
+from workers.table import columns
+from workers.table.targets import Target
 
 __all__ = ["Survey", "run", "settled", "survey"]
 

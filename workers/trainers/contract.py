@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from app.spec.modelling import Dimension
-from workers.prepared import Prepared, TaskType
+from workers.matrix.prepared import Prepared
+from workers.terms import TaskType
 
 Floats = npt.NDArray[np.float64]
 OnIteration = Callable[[int, float], None]

@@ -17,7 +17,8 @@ from scipy.special import expit, softmax
 
 from app.errors import DigestMismatch, InvalidSpec, MachineError
 from app.spec.modelling import Dimension, LightgbmParams
-from workers.prepared import Prepared, TaskType
+from workers.matrix.prepared import Prepared
+from workers.terms import TaskType
 from workers.trainers.contract import Fitted, Floats, OnIteration, train_weights
 
 OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}

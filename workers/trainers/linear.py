@@ -15,8 +15,9 @@ from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
 
 from app.errors import DigestMismatch, InvalidSpec, MachineError
 from app.spec.modelling import Dimension, LinearParams
-from workers.prepared import Prepared, TaskType
-from workers.scoring import scores
+from workers.matrix.prepared import Prepared
+from workers.measures.scoring import scores
+from workers.terms import TaskType
 from workers.trainers.contract import Fitted, Floats, OnIteration, train_weights
 
 STEPS_AT_A_TIME = 50

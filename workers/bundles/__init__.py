@@ -1,0 +1,1 @@
+"""A registered model as one file, and the proof that it predicts as training did."""

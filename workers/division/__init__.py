@@ -1,0 +1,1 @@
+"""Which rows train, steer and judge, and the certificate of it."""

@@ -1,0 +1,1 @@
+"""Processes of their own for what must be fresh or may be hostile."""

@@ -1,0 +1,254 @@
+"""The encoder: features in, numbers out; fitted on training rows, packed with the model, equal at serving."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
+
+from app.errors import DigestMismatch, InvalidData, bounded
+from app.spec.data import ColumnTransform
+from app.spec.job import JobSpec
+from workers.matrix import labels, vault
+from workers.matrix.blocks import BLOCKS, Lesson, State
+from workers.terms import TaskType
+
+Floats = npt.NDArray[np.float64]
+FORMAT = 2
+MOST_NATIVE = 50
+"""Labels of one column that trees take as they are: with more, target encoding was better on every table tried."""
+MOST_TARGET_CLASSES = 10
+"""Classes for which a target encoding, one feature for each, is still small."""
+COLUMN_BY_COLUMN = {"embedding"}
+SCALERS: dict[str, Any] = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
+
+
+@dataclass(frozen=True)
+class Step:
+    """How one kind of columns is encoded: the block's kind, its options, and what is done to its numbers after."""
+
+    kind: str
+    options: tuple[tuple[str, Any], ...] = ()
+    impute: str = "none"
+    scale: str = "none"
+
+
+Lessons = Callable[[list[str]], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """Cross-fitted numbers: of the training rows, so that none of them has seen its own target.
+
+    Attributes:
+        start: The first of their columns.
+        numbers: (training rows, columns), to be taken instead of what `Encoder.transform` gives.
+    """
+
+    start: int
+    numbers: Floats
+
+
+BLIND = frozenset({Step("number"), Step("time")})
+"""Steps that learn nothing, so that no rows need be gathered for them."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A fitted encoder.
+
+    Attributes:
+        input_columns: The features, in the order of the snapshot; a frame to transform must have them all.
+        feature_names: One per column of the result; any text.
+        categorical: Places of the result's columns that hold category codes 0.. and NaN.
+        blocks: The fitted state, as plain values, arrays and scikit-learn estimators.
+    """
+
+    input_columns: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    categorical: tuple[int, ...]
+    blocks: tuple[State, ...]
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """For each column of the result, the input column that it is made of."""
+        return tuple(block["columns"][place] for block in self.blocks for place in block["origins"])
+
+    def transform(self, frame: pd.DataFrame) -> Floats:
+        """(rows, features) float64, C order. Labels and values never seen become missing, never an error.
+
+        Raises:
+            InvalidData: `missing_column`, where `frame` lacks an input column.
+        """
+        lacking = [name for name in self.input_columns if name not in frame.columns]
+        if lacking:
+            raise InvalidData(f"The rows lack the column {bounded(lacking[0])!r}.", code="missing_column")
+        out = np.empty((len(frame), len(self.feature_names)), dtype=np.float64)
+        start = 0
+        for block in self.blocks if len(frame) else ():
+            end = start + len(block["names"])
+            _write(frame, block, out[:, start:end])
+            start = end
+        return out
+
+
+def fit(
+    lessons: Lessons, y: Floats, *, spec: JobSpec, types: Mapping[str, str], bases: Mapping[str, str], task: TaskType
+) -> tuple[Encoder, list[Crossed]]:
+    """(an encoder of the columns of `types` (name to kind), what differs for the training rows).
+
+    `lessons` gives the training rows of some columns, in the order of `y` (rows,); columns that are treated alike are
+    asked for together, and only those that something is learned from. `bases` say what the snapshot holds.
+    """
+    classes = 0 if task == "regression" else int(y.max()) + 1
+    blocks: list[State] = []
+    crossed: list[Crossed] = []
+    start = 0
+    crowded = _crowded(lessons, spec, types, bases) if classes <= MOST_TARGET_CLASSES else frozenset()
+    for step, columns in plan(spec, types, crowded):
+        frame = pd.DataFrame() if step in BLIND else lessons(columns)
+        block = _learned(step, columns, Lesson(frame, y, bases, classes, spec.reproducibility.seed))
+        numbers = block.pop("crossed", None)
+        if numbers is not None:
+            crossed.append(Crossed(start, _after(numbers, block)))
+        start += len(block["names"])
+        blocks.append(block)
+    return _assembled(tuple(types), blocks), crossed
+
+
+def _assembled(input_columns: tuple[str, ...], blocks: list[State]) -> Encoder:
+    names = tuple(name for block in blocks for name in block["names"])
+    kinds = [block["kind"] for block in blocks for _ in block["names"]]
+    categorical = tuple(place for place, kind in enumerate(kinds) if kind == "native")
+    return Encoder(input_columns, names, categorical, tuple(blocks))
+
+
+def _learned(step: Step, columns: list[str], lesson: Lesson) -> State:
+    """The fitted block; `crossed` in it are numbers for the training rows that differ from those for others."""
+    block: State = {"kind": step.kind, "columns": columns, "imputer": None, "scaler": None}
+    block |= BLOCKS[step.kind][0](columns, dict(step.options), lesson)
+    parts = {"imputer": _imputer(step.impute), "scaler": _scaler(step.scale, len(lesson.frame), lesson.seed)}
+    if any(part is not None for part in parts.values()):
+        numbers = block.get("crossed")
+        if numbers is None:
+            numbers = np.empty((len(lesson.frame), len(block["names"])))
+            BLOCKS[step.kind][1](lesson.frame, block, numbers)
+        for name, part in parts.items():
+            if part is not None:
+                block[name] = part.fit(numbers)
+                numbers = part.transform(numbers)
+    return block
+
+
+def _imputer(name: str) -> SimpleImputer | None:
+    if name == "none":
+        return None
+    fill = 0.0 if name == "constant" else None
+    return SimpleImputer(strategy=name, fill_value=fill, keep_empty_features=True)
+
+
+def _scaler(name: str, rows: int, seed: int) -> Any:
+    if name == "quantile":
+        return QuantileTransformer(n_quantiles=min(1_000, rows), output_distribution="normal", random_state=seed)
+    return SCALERS[name]() if name in SCALERS else None
+
+
+def _write(frame: pd.DataFrame, block: State, out: Floats) -> None:
+    """Writes what `block` makes of `frame` into `out`, (rows, features of the block)."""
+    BLOCKS[block["kind"]][1](frame, block, out)
+    if block["imputer"] is not None or block["scaler"] is not None:
+        out[:] = _after(out, block)
+
+
+def _after(numbers: Floats, block: State) -> Floats:
+    """Missing values filled and numbers scaled, as far as the block asks for it."""
+    for part in ("imputer", "scaler"):
+        if block[part] is not None:
+            numbers = np.asarray(block[part].transform(numbers), dtype=np.float64)
+    return numbers
+
+
+def _crowded(lessons: Lessons, spec: JobSpec, types: Mapping[str, str], bases: Mapping[str, str]) -> frozenset[str]:
+    """The columns of categories, left to `auto`, that have more labels than trees or single features can tell apart."""
+    most = spec.transform.categorical.max_categories if spec.training.algorithm == "linear" else MOST_NATIVE
+    left = [name for name, kind in types.items() if kind == "categorical" and _chosen(spec, name) == "auto"]
+    return frozenset(
+        name for name in left if len(labels.words(lessons([name])[name], bases[name]).drop_null().unique()) > most
+    )
+
+
+def _chosen(spec: JobSpec, name: str) -> str:
+    own = spec.transform.columns.get(name)
+    return (own and own.encode) or spec.transform.categorical.encode
+
+
+def plan(
+    spec: JobSpec, types: Mapping[str, str], crowded: frozenset[str] = frozenset()
+) -> list[tuple[Step, list[str]]]:
+    """(step, columns) pairs: columns that are treated alike stand together, in order of first appearance."""
+    grouped: dict[tuple[Step, str], list[str]] = {}
+    for name, kind in types.items():
+        step = _step(spec, name, kind, crowded=name in crowded)
+        alone = name if step.kind in COLUMN_BY_COLUMN else ""
+        grouped.setdefault((step, alone), []).append(name)
+    return [(step, columns) for (step, _), columns in grouped.items()]
+
+
+def _step(spec: JobSpec, name: str, kind: str, *, crowded: bool) -> Step:
+    """How the column `name` of `kind` is treated; `auto` goes by the trainer and by how many labels there are."""
+    transform, linear = spec.transform, spec.training.algorithm == "linear"
+    own = transform.columns.get(name, ColumnTransform())
+    impute: str = own.impute or transform.numeric.impute
+    scale: str = own.scale or transform.numeric.scale
+    if impute == "auto":
+        impute = "median" if linear else "none"
+    if scale == "auto":
+        scale = "standard" if linear else "none"
+    if kind == "text" and own.encode in (None, "embedding"):
+        size = own.dimensions or transform.text.dimensions
+        return Step("embedding", (("dimensions", size), ("text", True)), impute, scale)
+    if kind == "categorical" or own.encode:
+        encode = _chosen(spec, name)
+        if encode == "auto":
+            encode = "target" if crowded else "one_hot" if linear else "native"
+        if encode == "native" and linear:
+            encode = "ordinal"
+        return _category_step(spec, own, encode, impute, scale)
+    return Step("time" if kind == "datetime" else "number", (), impute, scale)
+
+
+def _category_step(spec: JobSpec, own: ColumnTransform, encode: str, impute: str, scale: str) -> Step:
+    given = spec.transform.categorical
+    if encode == "embedding":
+        size = own.dimensions or given.dimensions
+        return Step("embedding", (("dimensions", size), ("text", False)), impute, scale)
+    # A target encoding trusts rare labels less by itself; to put them together as well was worse on every table tried.
+    least = own.min_frequency or (1 if encode == "target" else given.min_frequency)
+    options: tuple[tuple[str, Any], ...] = (("min_frequency", least),)
+    if encode == "one_hot":
+        return Step("one_hot", (("max_categories", own.max_categories or given.max_categories), *options))
+    if own.max_categories:
+        options = (*options, ("most", own.max_categories))
+    return Step(encode, options) if encode == "native" else Step(encode, options, impute, scale)
+
+
+def dump(encoder: Encoder, path: Path) -> None:
+    """Writes `encoder` to `path`; equal encoders give equal bytes."""
+    vault.dump({"format": FORMAT, "input_columns": list(encoder.input_columns), "blocks": list(encoder.blocks)}, path)
+
+
+def load(path: Path) -> Encoder:
+    """The encoder that `dump` wrote to `path`.
+
+    Raises:
+        DigestMismatch: the file is none of ours, or holds a type that is not allowed.
+    """
+    state = vault.load(path)
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise DigestMismatch("The file holds no encoder of this format.")
+    return _assembled(tuple(state["input_columns"]), list(state["blocks"]))

@@ -1,0 +1,172 @@
+"""Metrics under scikit-learn's names and with its values, each one function of weighted samples of rows."""
+
+import sys
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from app.spec.decision import CLASSIFICATION_METRICS, LOWER_IS_BETTER, REGRESSION_METRICS
+from workers.measures.samples import Floats, Sample
+from workers.terms import TaskType
+
+DEFAULT_METRIC: dict[TaskType, str] = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
+USUAL_METRICS: dict[TaskType, tuple[str, ...]] = {
+    "binary": ("accuracy", "average_precision", "balanced_accuracy", "brier", "f1", "log_loss", "mcc", "precision",
+               "recall", "roc_auc"),
+    "multiclass": ("accuracy", "balanced_accuracy", "f1", "log_loss", "mcc", "precision", "recall", "roc_auc"),
+    "regression": ("mae", "mape", "median_absolute_error", "r2", "rmse"),
+}  # fmt: skip
+
+
+class Undefined(Exception):
+    """A metric has no value on these rows; the text says why."""
+
+
+def _ranks(of_one: Callable[[Floats, Floats], Floats]) -> Callable[[Sample], Floats]:
+    """The metric of the second class of two, or the mean over classes, each against the rest."""
+
+    def measure(sample: Sample) -> Floats:
+        count = sample.rows.p.shape[1]
+        if len(np.unique(sample.rows.labels)) < count:
+            raise Undefined("a class has no rows here")
+        classes = [1] if count == 2 else range(count)
+        found: Floats = np.mean([of_one(*sample.ranked(klass)) for klass in classes], axis=0)
+        return found
+
+    return measure
+
+
+def _roc_auc(own: Floats, other: Floats) -> Floats:
+    below = other.sum(axis=1, keepdims=True) - np.cumsum(other, axis=1) + other / 2
+    found: Floats = (own * below).sum(axis=1) / (own.sum(axis=1) * other.sum(axis=1))
+    return found
+
+
+def _average_precision(own: Floats, other: Floats) -> Floats:
+    hits = np.cumsum(own, axis=1)
+    alarms = hits + np.cumsum(other, axis=1)
+    precision = np.divide(hits, alarms, out=np.zeros_like(hits), where=alarms > 0)
+    found: Floats = (own * precision).sum(axis=1) / own.sum(axis=1)
+    return found
+
+
+def _accuracy(sample: Sample) -> Floats:
+    found: Floats = np.trace(sample.cells, axis1=1, axis2=2) / sample.cells.sum(axis=(1, 2))
+    return found
+
+
+def _shares(above: Floats, below: Floats) -> Floats:
+    """`above / below`, 0 where `below` is 0."""
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def _balanced_accuracy(sample: Sample) -> Floats:
+    support = sample.cells.sum(axis=2)
+    recall = _shares(np.diagonal(sample.cells, axis1=1, axis2=2).astype(np.float64), support)
+    found: Floats = recall.sum(axis=1) / (support > 0).sum(axis=1)
+    return found
+
+
+def _of_classes(of_cells: Callable[[Floats, Floats, Floats], Floats]) -> Callable[[Sample], Floats]:
+    """The metric of the second class of two, or its mean over the classes that occur or are predicted."""
+
+    def measure(sample: Sample) -> Floats:
+        hit = np.diagonal(sample.cells, axis1=1, axis2=2).astype(np.float64)
+        support, named = sample.cells.sum(axis=2), sample.cells.sum(axis=1)
+        each = of_cells(hit, support, named)
+        if each.shape[1] == 2 and sample.rows.task == "binary":
+            return each[:, 1]
+        occurs = (support + named) > 0
+        found: Floats = np.where(occurs, each, 0).sum(axis=1) / occurs.sum(axis=1)
+        return found
+
+    return measure
+
+
+def _mcc(sample: Sample) -> Floats:
+    """Gorodkin (2004), https://doi.org/10.1016/j.compbiolchem.2004.09.006."""
+    cells = sample.cells
+    total, hit = cells.sum(axis=(1, 2)), np.trace(cells, axis1=1, axis2=2)
+    true, named = cells.sum(axis=2), cells.sum(axis=1)
+    above = hit * total - (true * named).sum(axis=1)
+    below = np.sqrt((total**2 - (named**2).sum(axis=1)) * (total**2 - (true**2).sum(axis=1)))
+    return _shares(above.astype(np.float64), below.astype(np.float64))
+
+
+def _log_loss(sample: Sample) -> Floats:
+    p = sample.rows.p / sample.rows.p.sum(axis=1, keepdims=True)
+    own = np.take_along_axis(p, sample.rows.labels[:, None], axis=1)[:, 0]
+    tiny = float(np.finfo(np.float64).eps)
+    return sample.mean(-np.log(np.clip(own, tiny, 1 - tiny)))
+
+
+def _brier(sample: Sample) -> Floats:
+    p, labels = sample.rows.p, sample.rows.labels
+    if p.shape[1] == 2:
+        return sample.mean((p[:, 1] - labels) ** 2)
+    hot = np.zeros_like(p)
+    hot[np.arange(len(labels)), labels] = 1.0
+    return sample.mean(((p - hot) ** 2).sum(axis=1))
+
+
+def _r2(sample: Sample) -> Floats:
+    y = sample.rows.y - sample.rows.y.mean()
+    spread = sample.mean(y**2) - sample.mean(y) ** 2
+    if np.ptp(sample.rows.y) == 0.0:
+        raise Undefined("the target is constant here")
+    return 1.0 - sample.mean(sample.rows.error**2) / spread
+
+
+def _mape(sample: Sample) -> Floats:
+    size = np.maximum(np.abs(sample.rows.y), np.finfo(np.float64).eps)
+    return sample.mean(np.abs(sample.rows.error) / size)
+
+
+def _median_absolute_error(sample: Sample) -> Floats:
+    if sample.rows.bins == sys.maxsize:
+        return np.array([np.median(np.abs(sample.rows.error))])
+    indicator, middles = sample.rows.by_error
+    reached = np.cumsum(indicator @ sample.weights, axis=0) >= sample.total / 2
+    found: Floats = middles[reached.argmax(axis=0)]
+    return found
+
+
+METRICS: dict[str, Callable[[Sample], Floats]] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "f1": _of_classes(lambda hit, support, named: _shares(2 * hit, support + named)),
+    "precision": _of_classes(lambda hit, _support, named: _shares(hit, named)),
+    "recall": _of_classes(lambda hit, support, _named: _shares(hit, support)),
+    "mcc": _mcc,
+    "log_loss": _log_loss,
+    "brier": _brier,
+    "roc_auc": _ranks(_roc_auc),
+    "average_precision": _ranks(_average_precision),
+    "rmse": lambda sample: np.sqrt(sample.mean(sample.rows.error**2)),
+    "mae": lambda sample: sample.mean(np.abs(sample.rows.error)),
+    "mape": _mape,
+    "r2": _r2,
+    "median_absolute_error": _median_absolute_error,
+}
+COUNTED = frozenset({"accuracy", "balanced_accuracy", "f1", "precision", "recall", "mcc"})
+"""Functions of the confusion matrix alone: their resamples need no rows."""
+
+
+def metric_of(name: str, task: TaskType) -> str:
+    """`name`, or the default metric of `task` for `auto`."""
+    return DEFAULT_METRIC[task] if name == "auto" else name
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether a smaller value of the metric is the better one."""
+    return name in LOWER_IS_BETTER
+
+
+def fitting(task: TaskType) -> frozenset[str]:
+    """The metrics that a task of this kind can have."""
+    return REGRESSION_METRICS if task == "regression" else CLASSIFICATION_METRICS
+
+
+def names_for(task: TaskType, asked: Iterable[str]) -> list[str]:
+    """The usual metrics of `task` and those of `asked` that fit it, sorted."""
+    return sorted({*USUAL_METRICS[task], *fitting(task).intersection(asked)})

@@ -1,0 +1,1 @@
+"""What canonical tables hold: types, words, targets, equal rows, and the snapshot that a job learns from."""

@@ -1,0 +1,198 @@
+"""One meaning, one type: whatever file or engine a table came from, equal content becomes equal columns.
+
+The rules, for every source alike:
+
+- whole numbers of any width, decimals and floats without a fraction (below 2^53) become int64, other numbers float64;
+  NaN is null, -0.0 is 0, and a float32 counts as the decimal number that it is written as;
+- text whose every value is a number, `true`/`false`, or an ISO date or time becomes that type, because a CSV file
+  could not have said it otherwise; digits after a leading zero (`01234`) stay text;
+- `""` is null; `NA`, `NaN`, `null` and their kin are null beside numbers, booleans and times, and words beside words;
+- dates and times of any unit and zone become timestamp[us] in UTC; a date is its midnight;
+- dictionaries become their values; lists and records become JSON text; a column of nulls becomes float64.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from app.errors import InvalidData, Violation, bounded
+from app.spec.base import MAX_COLUMNS
+from workers.table.written import TIME, Growing, real
+
+
+def canonical(table: pa.Table) -> pa.Table:
+    """`table` with canonical names and types; the same rows in the same order.
+
+    Raises:
+        InvalidData: `duplicate_columns`, `too_many_columns`, `nul_character`, `not_utf8`, `unsupported_type`.
+    """
+    names = column_names(table.column_names)
+    if not names:
+        return table
+    given = table.columns[::-1]
+    del table  # each column goes as soon as it is converted, where nobody else holds the table
+    return pa.table([canonical_column(given.pop(), name) for name in names], names=names)
+
+
+def column_names(names: list[str]) -> list[str]:
+    """`names`, checked; an empty name becomes `column_<position>`.
+
+    Raises:
+        InvalidData: `duplicate_columns`, `too_many_columns`, `nul_character`.
+    """
+    if len(names) > MAX_COLUMNS:
+        raise InvalidData(f"The table has {len(names):,} columns; at most {MAX_COLUMNS:,} are allowed.",
+                          code="too_many_columns", hint="Take the columns that matter with features.sql.")  # fmt: skip
+    named = [name or f"column_{index + 1}" for index, name in enumerate(names)]
+    seen: dict[str, int] = {}
+    twice = []
+    for index, name in enumerate(named):
+        if "\x00" in name:
+            raise InvalidData(f"The name of column {index + 1} holds a NUL character.", code="nul_character")
+        if name in seen:
+            twice.append(Violation(pointer=f"/columns/{index}", code="duplicate_columns",
+                                   message=f"Columns {seen[name] + 1} and {index + 1} are both named {bounded(name)!r}."))  # fmt: skip
+        seen.setdefault(name, index)
+    if twice:
+        shown = ", ".join(repr(bounded(named[int(fault.pointer.rsplit("/", 1)[1])])) for fault in twice[:5])
+        raise InvalidData(f"Column names appear more than once: {shown}.", code="duplicate_columns",
+                          hint="Give every column its own name.", violations=twice[:50])  # fmt: skip
+    return named
+
+
+def canonical_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """`column` as int64, float64, bool, timestamp[us] or string.
+
+    Raises:
+        InvalidData: `nul_character`, `not_utf8`, `unsupported_type`.
+    """
+    if isinstance(column.type, pa.UuidType):
+        texts = [None if value is None else str(value) for value in column.to_pylist()]
+        column = pa.chunked_array([pa.array(texts, pa.large_string())])
+    if isinstance(column.type, pa.BaseExtensionType):
+        raise InvalidData(f"Column {bounded(name)!r} has the extension type {bounded(column.type)}.",
+                          code="unsupported_type", hint="Store it as a plain number, text or time.")  # fmt: skip
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    for fits, convert in CONVERTERS:
+        if fits(column.type):
+            found = convert(column, name)
+            return _without_type(found) if found.null_count == len(found) else found
+    raise InvalidData(f"Column {bounded(name)!r} has the type {bounded(column.type)}, which is not supported.",
+                      code="unsupported_type", hint="Store it as a number, text or time.")  # fmt: skip
+
+
+def _without_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """As many nulls, typed float64."""
+    return pa.chunked_array([pa.nulls(len(column), pa.float64())])
+
+
+def _whole(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
+    """Whole numbers as int64; as float64 where one is beyond it."""
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return column.cast(pa.float64(), safe=False)
+
+
+def _real(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
+    """Floats as int64 where none has a fraction, otherwise float64 without NaN."""
+    if column.type != pa.float64():
+        column = column.cast(pa.string()).cast(pa.float64())
+    return real(column)
+
+
+def _decimal(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Decimals as the numbers that their text says."""
+    return _text(column.cast(pa.string()), name)
+
+
+def _time(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
+    """Times of any unit and zone in UTC microseconds."""
+    if getattr(column.type, "tz", None) is not None:
+        column = column.cast(pa.timestamp(column.type.unit, "UTC")).cast(pa.timestamp(column.type.unit))
+    return column.cast(TIME, safe=False)
+
+
+def _date(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
+    """Dates as their midnight in UTC."""
+    return column.cast(pa.date32()).cast(TIME)
+
+
+def _clock(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
+    """Times of day as text, without zeros behind the seconds."""
+    return trimmed_clock(column.cast(pa.string()))
+
+
+def trimmed_clock(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`12:30:00.500000` as `12:30:00.5`, `12:30:00.000` as `12:30:00`: engines differ in how many digits they write."""
+    return pc.replace_substring_regex(text, r"(\.[0-9]*[1-9])0+$|\.0+$", r"\1")
+
+
+def _duration(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Durations as seconds."""
+    unit = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
+    return _real(pc.divide(column.cast(pa.int64()).cast(pa.float64(), safe=False), unit), name)
+
+
+def _binary(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Bytes as the UTF-8 text they must be."""
+    try:
+        return _text(column.cast(pa.large_binary()).cast(pa.large_string()), name)
+    except pa.ArrowInvalid:
+        raise InvalidData(f"Column {bounded(name)!r} holds bytes that are not UTF-8 text.", code="not_utf8",
+                          hint="Exclude the column, or store it as text.") from None  # fmt: skip
+
+
+def _nested(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Lists and records as JSON text; keys without a value are left out."""
+    texts = [None if value is None else nested_text(value) for value in column.to_pylist()]
+    return _text(pa.chunked_array([pa.array(texts, pa.large_string())]), name)
+
+
+def nested_text(value: object) -> str:
+    """A list or record as compact JSON text with sorted keys."""
+    return json.dumps(_without_nulls(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Text as the numbers, booleans or times that every value of it says; otherwise text without `""`."""
+    whole = Growing(name)
+    for chunk in column.chunks:
+        whole.add(chunk)
+    if whole.failed:  # what was read before it failed must be read again, as text
+        whole = Growing(name, as_text=True)
+        for chunk in column.chunks:
+            whole.add(chunk)
+    return whole.column()
+
+
+def _same(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
+    return column
+
+
+is_type = pa.types
+CONVERTERS: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.ChunkedArray, str], pa.ChunkedArray]]] = [
+    (is_type.is_null, lambda column, _name: _without_type(column)),
+    (is_type.is_boolean, _same),
+    (is_type.is_integer, _whole),
+    (is_type.is_floating, _real),
+    (is_type.is_decimal, _decimal),
+    (is_type.is_timestamp, _time),
+    (is_type.is_date, _date),
+    (is_type.is_time, _clock),
+    (is_type.is_duration, _duration),
+    (lambda kind: is_type.is_string(kind) or is_type.is_large_string(kind) or is_type.is_string_view(kind), _text),
+    (lambda kind: is_type.is_binary(kind) or is_type.is_large_binary(kind) or is_type.is_fixed_size_binary(kind)
+     or is_type.is_binary_view(kind), _binary),
+    (is_type.is_nested, _nested),
+]  # fmt: skip
