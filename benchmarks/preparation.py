@@ -87,6 +87,7 @@ def stages(path: Path, folder: Path) -> None:
     """The four stages of Trainhouse."""
     sys.path.insert(0, str(Path(__file__).parent.parent))
     from tests.learning import chain, make_context  # noqa: PLC0415
+    from workers import memory  # noqa: PLC0415
     from workers.stages import ingest, split, transform, validate  # noqa: PLC0415
 
     spec = {
@@ -98,8 +99,11 @@ def stages(path: Path, folder: Path) -> None:
     chosen = (("ingest", ingest.run), ("validate", validate.run), ("split", split.run), ("transform", transform.run))
     for name, run in chosen:
         began, spent = time.monotonic(), time.process_time()
+        memory.reset_peak()
         ctx, _ = chain(ctx, (name, run))
-        sys.stderr.write(f"  {name} {time.monotonic() - began:.2f} s, {time.process_time() - spent:.2f} s of CPU\n")
+        memory.give_back()
+        sys.stderr.write(f"  {name} {time.monotonic() - began:.2f} s, {time.process_time() - spent:.2f} s of CPU, "
+                         f"{(memory.peak_bytes() or 0) / 1e6:,.0f} MB at most\n")  # fmt: skip
 
 
 SIDES: dict[str, Callable[[Path, Path], None]] = {"straight": straight, "stages": stages}

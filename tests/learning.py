@@ -1,6 +1,5 @@
 """A folder-backed workspace and a context, so that tests run stages without a database or a store."""
 
-import hashlib
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.spec.job import JobSpec, parse_spec
+from app.storage import file_digest
 from workers.context import Blob, Context, DatasetRef, Done, Outcome, Stage
 
 DATASET_ID = "ds_00000000"
@@ -48,7 +48,7 @@ class FolderWorkspace:
 
     def keep(self, path: Path, media_type: str = "application/octet-stream") -> Blob:
         """Copies `path` in under its digest."""
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = file_digest(path).removeprefix("sha256:")
         if not (self.folder / digest).exists():
             shutil.copyfile(path, self.folder / digest)
         return Blob("sha256:" + digest, path.stat().st_size, media_type)

@@ -28,7 +28,7 @@ from workers.context import Blob, Context, Done, Outcome, Refused
 from workers.earlier import Found, Reuse
 from workers.lease import Keeper
 from workers.loading import Loaded, load
-from workers.memory import peak_bytes, reset_peak
+from workers.memory import give_back, peak_bytes, reset_peak
 from workers.onward import Settlement
 from workers.reuse import READS, key_of
 from workers.room import Room
@@ -140,6 +140,7 @@ def _one_stage(work: Work, stage: str) -> str | None:
         stage, outcome, time.monotonic() - began, dict(workspace.made), work.lines[:], reuse, peak_bytes()
     )
     work.lines.clear()
+    give_back()
     following: str | None = patiently(
         work.keeper,
         lambda: clerk.settle(work.room.engine, work.claim, settlement, public_url=work.room.settings.public_url),

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from app.errors import DigestMismatch, InvalidData
@@ -354,3 +356,28 @@ def test_a_column_of_very_many_labels_becomes_the_mean_of_the_target(algorithm: 
     assert ("color" in encoder.feature_names) == (algorithm == "lightgbm")
     test = matrix.where("test")
     assert np.corrcoef(matrix.x[test, encoder.feature_names.index("shop.target")], matrix.y[test])[0, 1] > 0.3
+
+
+@pytest.mark.parametrize("impute", ["median", "mean", "constant", "none"])
+@pytest.mark.parametrize("scale", ["standard", "minmax", "robust", "quantile", "none"])
+def test_what_is_learned_column_by_column_is_what_scikit_learn_learns_of_all(tmp_path, impute, scale):
+    random = np.random.default_rng(5)
+    frame = pd.DataFrame({f"n{index}": random.normal(size=200) * 10.0**index for index in range(4)})
+    frame["at"] = pd.date_range("2024-01-01", periods=200, freq="37min")
+    frame = frame.mask(random.random(frame.shape) < 0.05)
+    frame["y"] = random.integers(0, 2, 200)
+    numeric = {"impute": impute, "scale": scale}
+    _, matrix, _ = transformed(tmp_path, frame, data={}, transform={"numeric": numeric})
+    _, plain, _ = transformed(tmp_path / "plain", frame, data={}, transform={"numeric": {"impute": "none"}})
+    raw = plain.x[:, [plain.feature_names.index(name) for name in matrix.feature_names]]
+    steps = []
+    if impute != "none":
+        steps.append(SimpleImputer(strategy=impute, fill_value=0.0 if impute == "constant" else None))
+    scaler = {"standard": StandardScaler(), "minmax": MinMaxScaler(), "robust": RobustScaler()}.get(scale)
+    if scale == "quantile":
+        train = int((matrix.part == 0).sum())
+        scaler = QuantileTransformer(n_quantiles=train, output_distribution="normal", random_state=42)
+    expected = raw
+    for step in [*steps, *([scaler] if scaler else [])]:
+        expected = step.fit(expected[matrix.part == 0]).transform(expected)
+    np.testing.assert_allclose(matrix.x, expected, rtol=1e-9, atol=1e-9)

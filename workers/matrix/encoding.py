@@ -1,5 +1,6 @@
 """The encoder: features in, numbers out; fitted on training rows, packed with the model, equal at serving."""
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ MOST_NATIVE = 50
 MOST_TARGET_CLASSES = 10
 """Classes for which a target encoding, one feature for each, is still small."""
 COLUMN_BY_COLUMN = {"embedding"}
+SEPARATE = {"number", "time"}
+"""Kinds of blocks that themselves learn nothing, so that what follows them can be learned column by column."""
 SCALERS: dict[str, Any] = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
 
 
@@ -111,8 +114,13 @@ def fit(
     start = 0
     crowded = _crowded(lessons, spec, types, bases) if classes <= MOST_TARGET_CLASSES else frozenset()
     for step, columns in plan(spec, types, crowded):
-        frame = pd.DataFrame() if step in BLIND else lessons(columns)
-        block = _learned(step, columns, Lesson(frame, y, bases, classes, spec.reproducibility.seed))
+
+        def taught(names: list[str], step: Step = step) -> Lesson:
+            frame = pd.DataFrame() if step in BLIND else lessons(names)
+            return Lesson(frame, y, bases, classes, spec.reproducibility.seed)
+
+        alone = step.kind in SEPARATE and step not in BLIND
+        block = _each_learned(step, columns, taught) if alone else _learned(step, columns, taught(columns))
         numbers = block.pop("crossed", None)
         if numbers is not None:
             crossed.append(Crossed(start, _after(numbers, block)))
@@ -143,6 +151,28 @@ def _learned(step: Step, columns: list[str], lesson: Lesson) -> State:
                 block[name] = part.fit(numbers)
                 numbers = part.transform(numbers)
     return block
+
+
+def _each_learned(step: Step, columns: list[str], taught: Callable[[list[str]], Lesson]) -> State:
+    """The fitted block, learned from one column after the other: scikit-learn copies what it learns from several times."""
+    each = [_learned(step, [name], taught([name])) for name in columns]
+    whole: State = {**each[0], "columns": columns}
+    whole["names"] = [name for block in each for name in block["names"]]
+    whole["origins"] = [place for place, block in enumerate(each) for _ in block["names"]]
+    for part in ("imputer", "scaler"):
+        if each[0][part] is not None:
+            whole[part] = _joined([block[part] for block in each])
+    return whole
+
+
+def _joined(parts: list[Any]) -> Any:
+    """One estimator of all columns out of one for each of them; imputers and scalers treat columns separately."""
+    whole = copy.copy(parts[0])
+    for name, value in vars(whole).items():
+        if isinstance(value, np.ndarray) and value.ndim and name != "references_":
+            setattr(whole, name, np.concatenate([vars(part)[name] for part in parts], axis=-1))
+    whole.n_features_in_ = sum(part.n_features_in_ for part in parts)
+    return whole
 
 
 def _imputer(name: str) -> SimpleImputer | None:
