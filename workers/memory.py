@@ -1,6 +1,7 @@
 """How much memory this process took at most, between two points in time; and giving back what it no longer needs."""
 
 import ctypes
+import os
 import sys
 from pathlib import Path
 
@@ -25,6 +26,11 @@ def peak_bytes() -> int | None:
 def present_bytes() -> int | None:
     """The resident memory now, in bytes; None where the system does not say."""
     return _field("VmRSS")
+
+
+def total_bytes() -> int:
+    """The machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _field(name: str) -> int | None:

@@ -10,6 +10,7 @@ from app.states import STAGES
 from workers import estimates, reuse, trial_fit
 from workers.context import Context, Done
 from workers.estimates import Size
+from workers.memory import total_bytes
 from workers.quality.findings import ORDER
 from workers.search import planned
 from workers.stages import ingest, split, validate
@@ -104,6 +105,16 @@ def _failing(fault: Violation) -> dict[str, Any]:
     return {"severity": "fail", **fault.document()}
 
 
+def _of_memory(spec: JobSpec, wanted: int) -> list[dict[str, Any]]:
+    """A warning where the job would take more memory than it may, or than this machine has."""
+    limit = spec.resources.memory_bytes or total_bytes()
+    if wanted <= limit:
+        return []
+    message = f"A worker process would take about {wanted / 1e9:.1f} GB; there are {limit / 1e9:.1f} GB."
+    return [{"severity": "warn", "code": "memory", "pointer": "/resources/memory_bytes", "message": message,
+             "hint": "Take fewer columns or rows, or a smaller encoding."}]  # fmt: skip
+
+
 def without(spec: JobSpec, missing: Iterable[Violation]) -> JobSpec:
     """`spec` without the columns that the table lacks; the target stays, since everything is about it."""
     gone = {fault.facts["column"] for fault in missing}
@@ -144,6 +155,7 @@ def _document(draft: Draft) -> dict[str, Any]:
         training = int(parts["train"]) if parts else int(rows * spec.split.train)
         size = Size(rows, landed["columns"], draft.table_bytes, draft.features, training, len(said["classes"]))
         memory, seconds = estimates.memory_bytes(size), estimates.seconds(spec, size, trials=trials)
+        draft.add("transform", _of_memory(spec, memory))
     return {
         "blocked": draft.blocked_at is not None,
         "findings": sorted(draft.findings, key=lambda one: ORDER[one["severity"]]),
