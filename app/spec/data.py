@@ -296,7 +296,7 @@ class NumericTransform(Part):
 
 
 class CategoricalTransform(Part):
-    """Categories: `auto` is native for tree trainers and one-hot for linear ones."""
+    """Categories: `auto` is native for trees, one-hot for linear models, and the target's mean where labels are many."""
 
     encode: Literal["auto", "one_hot", "embedding", "ordinal", "target", "native"] = "auto"
     min_frequency: Annotated[int, Field(ge=1)] = 10
@@ -305,7 +305,7 @@ class CategoricalTransform(Part):
 
 
 class TextTransform(Part):
-    """Free text: character n-grams reduced to `dimensions` numbers."""
+    """Free text: words and pairs of words (of short texts, runs of characters), reduced to `dimensions` numbers."""
 
     encode: Literal["embedding"] = "embedding"
     dimensions: Annotated[int, Field(ge=1, le=256)] = 30
