@@ -43,8 +43,7 @@ def divided(
     pq.write_table(pa.table({"row": np.arange(len(frame))}), folder / "kept.parquet")
     for name in ("snapshot", "kept"):
         ctx.workspace.put(name, folder / f"{name}.parquet")
-    classes = sorted(frame[target].astype(str).unique()) if kind == "binary" else []
-    ctx = replace(ctx, outputs={"validate": {"task_type": kind, "classes": classes}}, tested=tuple(past))
+    ctx = replace(ctx, outputs={"validate": {"task_type": kind, "classes": TASKS[kind]}}, tested=tuple(past))
     outcome = split.run(ctx)
     found = pq.read_table(ctx.workspace.get("split")).to_pandas()
     return found.join(frame.reset_index(drop=True), on="row"), outcome, ctx

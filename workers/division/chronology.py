@@ -32,7 +32,7 @@ def clock(column: pa.ChunkedArray, *, name: str) -> Times:
     """
     if column.type not in (pa.timestamp("us"), pa.int64(), pa.float64()):
         raise InvalidData(f"The column {bounded(name)!r} holds neither times nor numbers.", code="not_a_time",
-                          hint="Write times as ISO 8601.")  # fmt: skip
+                          hint="Write times as ISO 8601, or read them with strptime() in data.features.sql.")  # fmt: skip
     if column.null_count:
         raise InvalidData(f"The time column {bounded(name)!r} misses {column.null_count:,} values.", code="time_missing",
                           hint="Drop those rows in features.sql.")  # fmt: skip
