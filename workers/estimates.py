@@ -14,6 +14,8 @@ from workers.terms import TaskType
 
 TIME_PARTS = 6
 PROCESS_BYTES = 420_000_000
+EMBEDDING_BYTES = 300_000_000
+"""What it takes to learn the directions of texts, of which a bounded number are read."""
 TABLE_COPIES = 1.6
 MATRIX_COPIES = 2.2
 CELL_BYTES = 8
@@ -34,6 +36,7 @@ class Size:
         features: Columns of the matrix that a trainer takes.
         train_rows: Rows that train.
         classes: 0 for a number to predict.
+        texts: Whether a column of text is embedded.
     """
 
     rows: int
@@ -42,6 +45,7 @@ class Size:
     features: int
     train_rows: int
     classes: int
+    texts: bool = False
 
 
 def features_of(spec: JobSpec, types: Mapping[str, str], described: Mapping[str, Any], *, task: TaskType) -> int:
@@ -73,7 +77,8 @@ def _width(kind: str, options: Mapping[str, Any], *, distinct: int, task: TaskTy
 def memory_bytes(size: Size) -> int:
     """The most that one worker process would hold at a time."""
     matrix = size.rows * size.features * CELL_BYTES
-    return int(PROCESS_BYTES + TABLE_COPIES * size.table_bytes + MATRIX_COPIES * matrix)
+    embedding = EMBEDDING_BYTES if size.texts else 0
+    return int(PROCESS_BYTES + embedding + TABLE_COPIES * size.table_bytes + MATRIX_COPIES * matrix)
 
 
 def seconds(spec: JobSpec, size: Size, *, trials: int) -> float:

@@ -152,8 +152,9 @@ def _document(draft: Draft) -> dict[str, Any]:
     memory, seconds = None, None
     if said and draft.features is not None:
         rows = int(said["rows"])
+        texts = "text" in {kind for _name, kind in said["features"]}
         training = int(parts["train"]) if parts else int(rows * spec.split.train)
-        size = Size(rows, landed["columns"], draft.table_bytes, draft.features, training, len(said["classes"]))
+        size = Size(rows, landed["columns"], draft.table_bytes, draft.features, training, len(said["classes"]), texts)
         memory, seconds = estimates.memory_bytes(size), estimates.seconds(spec, size, trials=trials)
         draft.add("transform", _of_memory(spec, memory))
     return {

@@ -95,6 +95,15 @@ def test_one_feature_that_says_nearly_all_is_suspected():
     assert "'rating'" in found[0].message
 
 
+def test_a_late_measurement_is_suspected_though_the_others_say_something_too():
+    rng = np.random.default_rng(4)
+    frame = noise(4)
+    outcome = 1.1 * frame["a"] + rng.normal(size=ROWS) * 2
+    frame["y"] = np.where(outcome > 1, "late", "on time")
+    frame["departed late by"] = outcome + rng.normal(size=ROWS) * 0.9
+    assert ("dominance", ("departed late by",), False) in kinds(leaks(frame))
+
+
 def test_a_leak_does_not_hide_another():
     frame, rng = noise(), np.random.default_rng(6)
     score = rng.normal(size=ROWS)

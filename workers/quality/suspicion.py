@@ -22,7 +22,10 @@ STRONG = 0.7
 """As a share of the way from knowing nothing to knowing all: AUC 0.85, or R² 0.7."""
 STRONGER = 0.85
 """R² 0.85: of numbers, one honest feature often says much."""
-WEAKER = 0.5
+WEAKER = 0.6
+WEAKER_NUMBER = 0.5
+WEAKER_BESIDE_OTHERS = 0.65
+"""Where one thing is known too early already, others of the same moment are likelier."""
 PAIR_WEAKER = 0.45
 """Of two independent features that matter alike, each has at least half of what both have together."""
 PAIR_WEAKER_NUMBER = 0.35
@@ -150,14 +153,15 @@ def dominance(sample: Sample, model: Quick, scores: Mapping[str, float], known: 
     """The feature that alone says far more than all others together, again without it, until none does."""
     found: list[Leak] = []
     bar = STRONG if sample.classes else STRONGER
-    gone = set(known)
+    usual = WEAKER if sample.classes else WEAKER_NUMBER
+    gone, weaker = set(known), WEAKER_BESIDE_OTHERS if known else usual
     while True:
         left = [name for name in model.encoded if name not in gone]
         top = max(left, key=lambda name: scores[name], default=None)
         if top is None or sample.excess(scores[top]) < bar:
             return found
         rest = model.score([name for name in left if name != top])
-        if sample.excess(rest) > WEAKER * sample.excess(scores[top]):
+        if sample.excess(rest) > weaker * sample.excess(scores[top]):
             return found
         found.append(Leak((top,), certain=False, kind="dominance", score=scores[top], message=(
             f"Column {bounded(top)!r} alone predicts the target with {sample.metric} {scores[top]:.3f}; all other features "
