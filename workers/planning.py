@@ -84,6 +84,7 @@ def _look(draft: Draft, ctx: Context, keys: dict[str, reuse.Key], *, may_split: 
     seen: Survey | None = draft.tried("validate", lambda: validate.survey(ctx))
     if seen is None:
         return
+    validate.reported(ctx, seen)
     draft.add("validate", [finding.document() for finding in seen.findings])
     target = seen.target
     if target is None:

@@ -36,6 +36,7 @@ def test_a_plan_of_a_good_spec_says_what_the_job_takes_and_trains_nothing(stack:
     assert plan["seconds"] > 0
     assert [stage["name"] for stage in job["stages"]] == ["plan"]
     assert job["model_version"] is None
+    assert agreed(stack.client.get(f"/v1/datasets/{dataset}/profile"))["columns"]["a"]["type"] == "numeric"
     assert agreed(stack.client.get(f"/v1/jobs/{job['id']}/trials"))["items"] == []
     assert {stage["would"] for stage in plan["stages"]} == {"run"}
     assert stack.client.get("/v1/models/planned").status_code == 404

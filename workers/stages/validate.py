@@ -16,7 +16,7 @@ from workers.quality.survey import Survey, survey
 from workers.table import columns
 from workers.table.targets import Target
 
-__all__ = ["Survey", "run", "settled", "survey"]
+__all__ = ["Survey", "reported", "run", "settled", "survey"]
 
 
 def run(ctx: Context) -> Done:
@@ -29,12 +29,17 @@ def run(ctx: Context) -> Done:
         InvalidData: a finding is a failure; all such are its violations, and the artifacts but `kept` are there.
     """
     seen = survey(ctx)
-    _put_json(ctx, "profile", seen.profile)
-    _put_json(ctx, "validation", seen.report)
+    reported(ctx, seen)
     failing, target = findings.failures(seen.findings), seen.target
     if failing or target is None:
         raise findings.refusal(failing)
     return settled(ctx, seen, target)
+
+
+def reported(ctx: Context, seen: Survey) -> None:
+    """The artifacts `profile` and `validation`, whatever was found."""
+    _put_json(ctx, "profile", seen.profile)
+    _put_json(ctx, "validation", seen.report)
 
 
 def settled(ctx: Context, seen: Survey, target: Target) -> Done:
