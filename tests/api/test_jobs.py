@@ -226,8 +226,6 @@ def test_twenty_requests_at_once_with_one_idempotency_key_make_one_job(tenant: T
         thread.start()
     for thread in threads:
         thread.join()
-    # On a disk that stalls, a lock may be waited for too long; then the answer is to try again.
-    assert {answer.status_code for answer in answers} <= {202, 409, 503}
-    assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 503)
+    assert {answer.status_code for answer in answers} <= {202, 409}
     assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
     assert len(tenant.get("/v1/jobs").json()["items"]) == 1
