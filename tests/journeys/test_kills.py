@@ -5,7 +5,9 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from app.states import STAGES
@@ -42,6 +44,15 @@ def kill_holder(stack: RunningStack, pid: int, *, whole: bool) -> None:
     eventually(lambda: not Path(f"/proc/{pid}").exists(), within=10, what="the worker's child ending with it")
 
 
+def held_inside(stack: RunningStack, looking: psycopg.Connection[Any], job_id: str, stage: str) -> None:
+    """Returns when the job stands before a lock in that stage; a moment's wait of an earlier stage is none."""
+
+    def there() -> bool:
+        return stack.client.job(job_id)["stage"] == stage and a_worker_waits_for_a_lock(looking)
+
+    eventually(there, within=60, what=f"a worker held inside {stage}")
+
+
 @pytest.mark.parametrize("stage", STAGES[:-1])
 def test_a_worker_killed_inside_a_stage_costs_one_attempt_and_nothing_else(
     stack: RunningStack, tmp_path: Path, stage: str
@@ -55,8 +66,7 @@ def test_a_worker_killed_inside_a_stage_costs_one_attempt_and_nothing_else(
         with dispatcher_paused(stack):
             job_id = stack.client.submit(spec)
             holding.execute("select 1 from job_stages where job_id = %s and name = %s for update", (job_id, following))
-        eventually(lambda: a_worker_waits_for_a_lock(looking), within=60, what=f"a worker inside {stage}")
-        assert stack.client.job(job_id)["stage"] == stage
+        held_inside(stack, looking, job_id, stage)
         pid = holder_of(looking, job_id)
         assert pid is not None
         kill_holder(stack, pid, whole=stage in {"ingest", "evaluate"})
@@ -78,8 +88,7 @@ def test_a_worker_killed_inside_deploy_makes_one_deployment_and_one_event(
         looking.autocommit = True
         holding.execute("select 1 from webhook_endpoints where id = %s for update", (hook["id"],))
         job_id = stack.client.submit(spec)
-        eventually(lambda: a_worker_waits_for_a_lock(looking), within=60, what="a worker inside deploy")
-        assert stack.client.job(job_id)["stage"] == "deploy"
+        held_inside(stack, looking, job_id, "deploy")
         pid = holder_of(looking, job_id)
         assert pid is not None
         kill_holder(stack, pid, whole=True)
