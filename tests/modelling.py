@@ -9,12 +9,12 @@ import numpy as np
 
 from tests.learning import make_context
 from workers.context import Context, FanOut, TrialResult
+from workers.fitting.trials import run_trial
 from workers.matrix import prepared
 from workers.matrix.prepared import Prepared
-from workers.search import suggest
+from workers.search.suggest import suggest
 from workers.stages import train
 from workers.terms import TaskType
-from workers.trial_fit import run_trial
 
 CLASSES: dict[str, tuple[str, ...]] = {"binary": ("no", "yes"), "multiclass": ("a", "b", "c"), "regression": ()}
 

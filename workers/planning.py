@@ -7,12 +7,14 @@ from typing import Any, TypeVar
 from app.errors import CallerError, Violation
 from app.spec.job import JobSpec
 from app.states import STAGES
-from workers import estimates, reuse, trial_fit
+from workers import estimates, reuse
 from workers.context import Context, Done
 from workers.estimates import Size
+from workers.fitting import trials as trial_fit
 from workers.memory import total_bytes
 from workers.quality.findings import ORDER
-from workers.search import planned
+from workers.search.facts import facts_of
+from workers.search.plan import planned
 from workers.stages import ingest, split, validate
 from workers.stages.validate import Survey
 
@@ -149,7 +151,7 @@ def _document(draft: Draft) -> dict[str, Any]:
     said = outputs.get("validate", {})
     landed = outputs.get("ingest", {})
     parts = outputs.get("split", {}).get("rows")
-    trials = planned(spec, said.get("task_type")).trials
+    trials = planned(spec, facts_of(outputs) if said else None).trials
     memory, seconds = None, None
     if said and draft.features is not None:
         rows = int(said["rows"])

@@ -13,13 +13,13 @@ from app.errors import Cancelled, DatabaseUnavailable, LeaseLost, MachineError, 
 from app.states import TrialStatus
 from app.tables import Job
 from workers.context import Context
+from workers.fitting.trials import TrialFit, run_trial
 from workers.lease import Keeper
 from workers.loading import Loaded, load
 from workers.pipeline import patiently
 from workers.room import Room
-from workers.search import suggest
+from workers.search.suggest import suggest
 from workers.trial_clerk import Asked, Told, ask, give_up, renew, tell
-from workers.trial_fit import TrialFit, run_trial
 from workers.workspace import JobWorkspace
 
 log = structlog.get_logger()

@@ -18,11 +18,12 @@ from app.tables import Job, JobStage, Trial
 from workers.clerk import SECOND, end_failed
 from workers.context import Blob, TrialResult
 from workers.loading import results
+from workers.search.facts import facts_of
 
 MAX_ATTEMPTS = 3
 
 Suggest = Callable[..., dict[str, Any]]
-"""`suggest(spec, *, number, history, running, seed, task)`, as workers.search has it."""
+"""`suggest(spec, facts, *, number, history, running, warm)`, as workers.search.suggest has it."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,9 @@ def _fresh(session: Session, job: Job, rows: Sequence[Trial], *, suggest: Sugges
     else:
         running = [dict(row.params) for row in rows if row.status not in ENDED_TRIALS]
     history = results(row for row in seen if row.status in ENDED_TRIALS)
-    task = session.get_one(JobStage, (job.id, "validate")).output or {}
-    params = suggest(
-        spec, number=number, history=history, running=running, seed=spec.reproducibility.seed, task=task["task_type"]
-    )
+    stages = session.scalars(select(JobStage).where(JobStage.job_id == job.id, JobStage.output.is_not(None)))
+    facts = facts_of({stage.name: stage.output or {} for stage in stages})
+    params = suggest(spec, facts, number=number, history=history, running=running)
     row = Trial(job_id=job.id, number=number, params=params, attempt=1, metrics={}, status=TrialStatus.QUEUED)
     session.add(row)
     return row

@@ -3,8 +3,8 @@
 from typing import Any, get_args
 
 from app.capabilities.schemas import AlgorithmOut, MetricOut, Task
+from app.spec.algorithms import PARAMS
 from app.spec.decision import CLASSIFICATION_METRICS, LOWER_IS_BETTER, METRIC_NAMES
-from app.spec.modelling import PARAMS
 
 CLASSES: list[Task] = ["binary", "multiclass"]
 ALL_TASKS: list[Task] = list(get_args(Task))

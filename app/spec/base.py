@@ -48,6 +48,7 @@ Column = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(no_n
 Text = Annotated[str, Field(max_length=2_000), AfterValidator(no_nul)]
 Sql = Annotated[str, Field(min_length=1, max_length=100_000), AfterValidator(no_nul)]
 Label = Annotated[str, Field(max_length=256), AfterValidator(no_control)]
+JobId = Annotated[str, Field(pattern=r"^job_[A-Za-z0-9]{1,64}$")]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

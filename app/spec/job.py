@@ -1,12 +1,14 @@
 """A whole job spec: parse it, resolve its defaults, digest it."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import rfc8785
 from pydantic import Field, ValidationError, model_validator
 
 from app.errors import InvalidSpec
+from app.spec.algorithms import DEFAULT_ALGORITHM, PARAMS
 from app.spec.base import Label, Part, Slug, violations_of
 from app.spec.data import Data, Split, Task, Transform, Validation
 from app.spec.decision import (
@@ -20,7 +22,7 @@ from app.spec.decision import (
     Reproducibility,
     Resources,
 )
-from app.spec.modelling import PARAMS, Training, Tuning
+from app.spec.modelling import Training, Tuning
 
 
 class JobSpec(Part):
@@ -71,21 +73,54 @@ class JobSpec(Part):
     @model_validator(mode="after")
     def params_belong_to_the_algorithm(self) -> "JobSpec":
         """Parameters are allow-listed, so none of them can reach a file, the network or code."""
-        algorithm = "lightgbm" if self.training.algorithm == "auto" else self.training.algorithm
-        known = PARAMS[algorithm]
-        try:
-            known.model_validate(self.training.params)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(step) for step in first["loc"])
-            raise ValueError(f"training.params.{where} of {algorithm}: {first['msg']}") from None
-        names = set(known.model_fields)
-        for name in self.tuning.space:
-            if name not in names:
+        algorithm = self.training.algorithm if self.training.algorithm != "auto" else DEFAULT_ALGORITHM
+        fault = fault_of(algorithm, self.training.params)
+        if fault is not None:
+            raise ValueError(f"training.params.{fault}")
+        searched = self.searched_algorithms()
+        for name, dimension in self.tuning.space.items():
+            if name == "algorithm":
+                continue
+            owners = [each for each in searched if name in PARAMS[each].model_fields]
+            if not owners:
+                known = sorted({field for each in searched for field in PARAMS[each].model_fields})
                 raise ValueError(
-                    f"tuning.space.{name} is no parameter of {algorithm}; known: {', '.join(sorted(names))}"
+                    f"tuning.space.{name} is no parameter of {' or '.join(searched)}; known: {', '.join(known)}"
                 )
+            ends = dimension.choices if dimension.choices is not None else [dimension.low, dimension.high]
+            for end in ends:
+                value = int(end) if dimension.type == "int" and isinstance(end, float) else end
+                faults = [fault_of(each, {name: value}) for each in owners]
+                if all(faults):
+                    raise ValueError(f"tuning.space.{faults[0]}")
         return self
+
+    @model_validator(mode="after")
+    def objective_fits_the_task(self) -> "JobSpec":
+        """Other objectives are for numbers, and what is monotone has an order."""
+        kind = self.task.type
+        if self.training.objective != "auto" and kind in {"binary", "multiclass"}:
+            raise ValueError(f"training.objective {self.training.objective} is for regression, not for a {kind} task")
+        if self.training.monotone and kind == "multiclass":
+            raise ValueError("training.monotone is for binary and regression tasks: several classes have no order")
+        return self
+
+    def searched_algorithms(self) -> list[str]:
+        """The algorithms that the spec names for its trials; `auto` stands as the default one.
+
+        Raises:
+            ValueError: the dimension `algorithm` is no choice among algorithms.
+        """
+        dimension = self.tuning.space.get("algorithm")
+        if dimension is None:
+            return [self.training.algorithm if self.training.algorithm != "auto" else DEFAULT_ALGORITHM]
+        named = dimension.choices or []
+        unknown = [name for name in named if name not in PARAMS]
+        if dimension.choices is None or dimension.when or unknown:
+            raise ValueError(
+                f"tuning.space.algorithm takes choices of {', '.join(sorted(PARAMS))}, without a condition"
+            )
+        return [str(name) for name in named]
 
     def resolved(self) -> dict[str, Any]:
         """The spec as JSON with every default written out."""
@@ -94,6 +129,16 @@ class JobSpec(Part):
     def digest(self) -> str:
         """`sha256:…` of the canonical JSON (RFC 8785) of the resolved spec."""
         return "sha256:" + hashlib.sha256(rfc8785.dumps(self.resolved())).hexdigest()
+
+
+def fault_of(algorithm: str, params: Mapping[str, Any]) -> str | None:
+    """What is wrong with `params` for `algorithm`, as "name of algorithm: why"; None where nothing is."""
+    try:
+        PARAMS[algorithm].model_validate(dict(params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{'.'.join(str(step) for step in first['loc'])} of {algorithm}: {first['msg']}"
+    return None
 
 
 def parse_spec(document: Any) -> JobSpec:

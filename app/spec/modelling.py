@@ -1,47 +1,13 @@
-"""The spec's modelling half: the algorithm, its parameters, and the search over them."""
+"""The spec's modelling half: the single fit, and the search over its parameters."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from app.spec.base import MAX_PARALLEL, MAX_TRIALS, Column, Finite, Part, Scalar
+from app.spec.algorithms import Algorithm, Objective
+from app.spec.base import MAX_PARALLEL, MAX_TRIALS, Column, Finite, JobId, Part, Scalar
 
-Algorithm = Literal["lightgbm", "linear"]
-ParameterName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-
-
-class LightgbmParams(Part):
-    """LightGBM's parameters that a caller may set; none reaches a file or the network."""
-
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
-    num_leaves: Annotated[int, Field(ge=2, le=4_096)] = 31
-    max_depth: Annotated[int, Field(ge=-1, le=64)] = -1
-    min_child_samples: Annotated[int, Field(ge=1, le=100_000)] = 20
-    min_child_weight: Annotated[float, Field(ge=0, le=1e6)] = 1e-3
-    subsample: Annotated[float, Field(gt=0, le=1)] = 1.0
-    subsample_freq: Annotated[int, Field(ge=0, le=100)] = 0
-    colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 1.0
-    reg_alpha: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    reg_lambda: Annotated[float, Field(ge=0, le=1e6)] = 1.0
-    min_split_gain: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    max_bin: Annotated[int, Field(ge=2, le=1_023)] = 255
-    extra_trees: bool = False
-    cat_smooth: Annotated[float, Field(ge=0, le=1e6)] = 10.0
-    cat_l2: Annotated[float, Field(ge=0, le=1e6)] = 10.0
-    path_smooth: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-
-
-class LinearParams(Part):
-    """Parameters of the linear trainer: logistic regression for classes, ridge or elastic net for numbers."""
-
-    C: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    """Inverse strength of regularisation, for classes."""
-    alpha: Annotated[float, Field(ge=0, le=1e6)] = 1.0
-    """Strength of regularisation, for numbers."""
-    l1_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
-
-
-PARAMS: dict[str, type[Part]] = {"lightgbm": LightgbmParams, "linear": LinearParams}
+ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 
 
 class Training(Part):
@@ -54,6 +20,14 @@ class Training(Part):
     effort: Literal["auto", "full"] = "auto"
     """`auto` gives a fit of very many rows and classes fewer rounds than `max_iterations`, so that it ends in minutes."""
     class_weight: Literal["balanced"] | None = None
+    objective: Objective = "auto"
+    """What a model of numbers minimises: squared error, or the deviance of counts, a quantile, or Huber's loss."""
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The quantile that objective `quantile` predicts."""
+    huber_delta: Annotated[float, Field(gt=0, le=1e12)] = 1.0
+    """Where Huber's loss turns from squares to absolute errors, in units of the target's standard deviation."""
+    monotone: dict[Column, Literal["increasing", "decreasing"]] = Field(default={}, max_length=1_000)
+    """Columns of numbers that the prediction may only rise, or only fall, with."""
 
 
 class Dimension(Part):
@@ -65,6 +39,8 @@ class Dimension(Part):
     step: Finite | None = None
     log: bool = False
     choices: list[Scalar] | None = Field(default=None, min_length=1, max_length=1_000)
+    when: dict[ParameterName, list[Scalar]] = Field(default={}, max_length=8)
+    """Searched only where each of these other dimensions, all categorical, has one of the values."""
 
     @model_validator(mode="after")
     def makes_sense(self) -> "Dimension":
@@ -88,11 +64,21 @@ class Dimension(Part):
         return self
 
 
+class Constraints(Part):
+    """What the chosen model must keep to; trials beyond a bound are complete, but never chosen."""
+
+    max_model_bytes: Annotated[int, Field(ge=1)] | None = None
+    max_predict_ms: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Milliseconds to predict one row, the median of several tries."""
+
+
 class Tuning(Part):
     """The search for better parameters."""
 
     strategy: Literal["auto", "none", "grid", "random", "bayesian"] = "auto"
-    """`auto`: Bayesian when a budget (`max_trials` or `max_seconds`) is given, otherwise none."""
+    """`auto`: planned from the data's size when a budget (`max_trials` or `max_seconds`) is given, otherwise none."""
+    sampler: Literal["auto", "uniform", "sobol", "tpe", "gp"] = "auto"
+    """How `random` draws (`uniform` or `sobol`), and what `bayesian` learns with (`tpe` or `gp`)."""
     metric: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")] = "auto"
     space: dict[ParameterName, Dimension] = Field(default={}, max_length=64)
     max_trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
@@ -101,6 +87,32 @@ class Tuning(Part):
     trial_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = None
     patience: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
     pruner: Literal["auto", "median", "hyperband", "none"] = "auto"
+    warm_start: Literal["auto", "none"] | Annotated[list[JobId], Field(min_length=1, max_length=20)] = "auto"
+    """Jobs whose best parameters are tried first; `auto`: the same model's earlier jobs, then jobs with like data."""
+    ensemble: Literal["auto"] | Annotated[int, Field(ge=1, le=16)] = "auto"
+    """The most models that answer together; `auto`: what pays under strategy `auto`, and 1 otherwise."""
+    folds: Literal["auto"] | Annotated[int, Field(ge=0, le=20)] = "auto"
+    """Folds of the train and validation rows that every trial is scored over; 0: the validation part alone."""
+    constraints: Constraints = Constraints()
+
+    @model_validator(mode="after")
+    def fits_together(self) -> "Tuning":
+        """A sampler is one of the strategy's, folds are none or several, and conditions name choices of the space."""
+        samplers = {"random": {"uniform", "sobol"}, "bayesian": {"tpe", "gp"}}.get(self.strategy, set())
+        if self.sampler != "auto" and self.sampler not in samplers:
+            raise ValueError(f"sampler {self.sampler} does not go with strategy {self.strategy}")
+        if self.folds == 1:
+            raise ValueError("folds takes auto, 0, or 2 and more")
+        for name, dimension in self.space.items():
+            for parent, values in dimension.when.items():
+                choices = self.space[parent].choices if parent in self.space and parent != name else None
+                if choices is None:
+                    raise ValueError(f"space.{name}.when names {parent}, which is no other categorical dimension")
+                if self.space[parent].when:
+                    raise ValueError(f"space.{name}.when names {parent}, which itself has a condition")
+                if not all(value in choices for value in values):
+                    raise ValueError(f"space.{name}.when.{parent} has values that are no choices of {parent}")
+        return self
 
     @model_validator(mode="after")
     def grid_has_a_space(self) -> "Tuning":
@@ -140,12 +152,10 @@ def grid_values(dimension: Dimension) -> list[Any] | range:
 
 
 __all__ = [
-    "PARAMS",
     "Algorithm",
     "Column",
+    "Constraints",
     "Dimension",
-    "LightgbmParams",
-    "LinearParams",
     "Training",
     "Tuning",
     "grid_points",

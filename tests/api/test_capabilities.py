@@ -2,8 +2,8 @@
 
 import pytest
 
+from app.spec.algorithms import PARAMS
 from app.spec.decision import METRIC_NAMES
-from app.spec.modelling import PARAMS
 from tests.api.rows import Tenant
 
 

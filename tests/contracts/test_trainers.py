@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.errors import Cancelled, DigestMismatch
-from app.spec.modelling import PARAMS
+from app.spec.algorithms import PARAMS
 from tests.modelling import matrix
 from workers.explain import guess
 from workers.measures.metrics import DEFAULT_METRIC, lower_is_better

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.learning import make_context
+from workers.fitting.trials import LEAST_ROUNDS, MOST_ROW_TREES, most_rounds
 from workers.matrix.prepared import Prepared
-from workers.trial_fit import LEAST_ROUNDS, MOST_ROW_TREES, most_rounds
 
 
 def of_size(rows: int, *, classes: int) -> Prepared:

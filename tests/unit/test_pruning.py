@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.test_search import ended, spec_of
-from workers.pruning import Pruning
+from workers.search.pruning import Pruning
 
 
 def curve_of(level):

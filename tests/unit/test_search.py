@@ -4,10 +4,11 @@ import random
 
 import pytest
 
-from app.spec.modelling import PARAMS
+from app.spec.algorithms import PARAMS
 from tests.learning import parsed
 from workers.context import TrialResult
-from workers.search import planned, space_of, suggest
+from workers.search.plan import planned
+from workers.search.suggest import space_of, suggest
 
 
 def spec_of(tuning=None, task="binary", **training):

@@ -9,10 +9,10 @@ import pytest
 
 from app.errors import Cancelled, DeadlineExceeded, InvalidData, InvalidSpec, MachineError
 from tests.modelling import after, context, matrix, result, trained
-from workers import trial_fit
 from workers.context import TrialResult
+from workers.fitting import trials as trial_fit
+from workers.fitting.trials import matrix_of, run_trial
 from workers.trainers import lightgbm
-from workers.trial_fit import matrix_of, run_trial
 
 PARAMS = {"num_leaves": 8, "learning_rate": 0.2}
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from workers import explain
 from workers.context import Context, Done, Warned
+from workers.fitting.trials import matrix_of
 from workers.matrix.prepared import Prepared
 from workers.measures.answers import columns_of
 from workers.measures.metrics import names_for
@@ -17,7 +18,6 @@ from workers.measures.scoring import scores
 from workers.terms import PARTS, Part
 from workers.threads import limited
 from workers.trainers import TRAINERS, Fitted
-from workers.trial_fit import matrix_of
 
 MOST_CLASSES_IN_MATRIX = 200
 

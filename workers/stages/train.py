@@ -1,8 +1,8 @@
 """Train: one fit of the caller's parameters, the model that the search has to beat."""
 
 from workers.context import Context, Done, Warned
+from workers.fitting.trials import Fit, fit_and_score, soft_deadline
 from workers.trainers import algorithm_of
-from workers.trial_fit import Fit, fit_and_score, soft_deadline
 
 SHARE_OF_TIME = 0.4
 """Of the job's remaining time; the search, the evaluation and the registration need the rest."""
@@ -12,7 +12,7 @@ def run(ctx: Context) -> Done:
     """Fits `training.params`; puts `model_train`, outputs `{algorithm, params, iterations, value, metric, metrics}`.
 
     Raises:
-        InvalidData, InvalidSpec, MachineError, DeadlineExceeded: see `workers.trial_fit`.
+        InvalidData, InvalidSpec, MachineError, DeadlineExceeded: see `workers.fitting.trials`.
     """
     params = dict(ctx.spec.training.params)
     fit = fit_and_score(ctx, params, deadline=soft_deadline(ctx, share=SHARE_OF_TIME))

@@ -3,7 +3,8 @@
 from typing import Any
 
 from workers.context import Context, Done, FanOut, Skipped, TrialResult, Warned
-from workers.search import planned
+from workers.search.facts import facts_of
+from workers.search.plan import planned
 
 
 def run(ctx: Context) -> Done | FanOut:
@@ -11,7 +12,7 @@ def run(ctx: Context) -> Done | FanOut:
 
     Output: `{source: "train" | "trial", number, params, iterations, value, metric}`.
     """
-    plan = planned(ctx.spec, ctx.outputs["validate"]["task_type"])
+    plan = planned(ctx.spec, facts_of(ctx.outputs))
     trained = ctx.outputs["train"]
     if plan.strategy == "none":
         _put_trained(ctx)

@@ -1,29 +1,107 @@
 """What every trainer promises: one way to fit, to predict, to save and to load."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from app.errors import InvalidSpec
 from app.spec.modelling import Dimension
 from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 OnIteration = Callable[[int, float], None]
 """Called with (iteration from 1, validation value); whatever it raises ends the fit and reaches the caller."""
+SaveTo = Callable[[Path], None]
+Offer = Callable[[int, SaveTo], None]
+"""Called between iterations with (iterations done, how to write all of the model so far); mostly it does nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """Which rows of a matrix a fit learns from, and which it is watched on.
+
+    Attributes:
+        name: Tells the folds of one matrix apart: equal names mean equal rows.
+        train: Positions of the rows that are learned from, ascending.
+        validation: Positions of the rows that decide when to stop, ascending; None: the fit takes all its iterations.
+    """
+
+    name: str
+    train: Indices
+    validation: Indices | None
+
+    @classmethod
+    def of_parts(cls, data: Prepared) -> "Fold":
+        """The train part, watched on the validation part."""
+        return cls(
+            name="parts", train=np.flatnonzero(data.where("train")), validation=np.flatnonzero(data.where("validation"))
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides what a fit gives, beside the rows.
+
+    Attributes:
+        params: As `app.spec.algorithms.PARAMS` of the algorithm allows; left out, its defaults.
+        seed: Of every random choice.
+        max_iterations: Boosting rounds, trees or solver steps, at the most.
+        early_stopping_rounds: Iterations without a better validation value after which the fit ends; None: never.
+        deterministic: Whether the same fit must give the same bytes.
+        objective: `auto`, `poisson`, `quantile` or `huber`.
+        quantile: What objective `quantile` predicts.
+        huber_delta: Where Huber's loss turns, in standard deviations of the target.
+        class_weight: `balanced` or None.
+        monotone: By feature name, 1 where the prediction may only rise with it, -1 where it may only fall.
+        metric: What the search optimises; the trainer watches the nearest measure it has.
+    """
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    max_iterations: int = 2_000
+    early_stopping_rounds: int | None = 50
+    deterministic: bool = False
+    objective: str = "auto"
+    quantile: float = 0.5
+    huber_delta: float = 1.0
+    class_weight: str | None = None
+    monotone: Mapping[str, int] = field(default_factory=dict)
+    metric: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Company:
+    """What goes along with a fit without changing what it aims at.
+
+    Attributes:
+        threads: The most threads to start; BLAS and OpenMP are bounded by the caller (`workers.threads`).
+        deadline: Reading of `time.monotonic()` at which the fit ends with the model it has by then.
+        on_iteration: See OnIteration.
+        offer: See Offer; a long fit is saved through it.
+        resume: A model of the same recipe and rows that `offer` had saved; the fit goes on from there.
+    """
+
+    threads: int = 1
+    deadline: float = math.inf
+    on_iteration: OnIteration = lambda _iteration, _value: None
+    offer: Offer = lambda _iteration, _save: None
+    resume: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted(ABC):
-    """A trained model, able to predict and to be written as text.
+    """A trained model, able to predict and to be written.
 
     Attributes:
-        iterations: Boosting rounds or solver steps that the model holds.
+        iterations: Boosting rounds, trees or solver steps that the model holds.
         timed_out: Whether the fit was cut short by its deadline.
     """
 
@@ -40,52 +118,33 @@ class Fitted(ABC):
 
     @abstractmethod
     def save(self, path: Path) -> None:
-        """Writes the model to `path` as text, the same bytes for the same model."""
+        """Writes the model to `path`, the same bytes for the same model."""
 
 
 class Trainer(Protocol):
-    """One algorithm.
+    """One algorithm. It takes the matrix as it is: codes of categories, NaN for what is missing, numbers of any scale.
 
     Attributes:
         filename: The name of a saved model inside a bundle.
         tolerance: By how much predictions of a reloaded model may differ from those of the fitted one.
-        portfolio: Settings that did well on many tables; a search of the default space tries them first.
+        objectives: Those of `Recipe.objective` that it knows for regression.
     """
 
     filename: str
     tolerance: float
-    portfolio: tuple[Mapping[str, Any], ...]
+    objectives: frozenset[str]
 
-    def space(self, task: TaskType) -> Mapping[str, Dimension]:
-        """The default search space of `task`, by parameter name."""
+    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
+        """The default search space of `task` on `rows` training rows, by parameter name."""
         ...
 
-    def fit(  # noqa: PLR0913  # the one place where everything a fit depends on is named
-        self,
-        data: Prepared,
-        params: Mapping[str, Any],
-        *,
-        seed: int,
-        threads: int,
-        max_iterations: int,
-        early_stopping_rounds: int | None,
-        deterministic: bool,
-        class_weight: str | None,
-        on_iteration: OnIteration,
-        deadline: float,
-        metric: str = "auto",
-    ) -> Fitted:
-        """Fits on the train part of `data`; the validation part decides when to stop.
-
-        Args:
-            params: As `app.spec.modelling.PARAMS` of this algorithm allows; left out, its defaults.
-            threads: The most threads to start; BLAS is bounded by the caller (`workers.threads`).
-            deadline: Reading of `time.monotonic()` at which the fit ends with the model it has by then.
-            metric: What the search optimises; the trainer watches the nearest measure it has.
+    def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> Fitted:
+        """Fits on the train rows of `fold`; its validation rows, where it has any, decide when to stop.
 
         Raises:
-            InvalidSpec: the parameters do not go together.
-            MachineError: the library failed.
+            InvalidSpec: the parameters do not go together, or do not go with the data.
+            InvalidData: the target is none that the objective can learn.
+            MachineError: the library failed, or is not installed.
         """
         ...
 
@@ -98,14 +157,37 @@ class Trainer(Protocol):
         ...
 
 
-def train_weights(data: Prepared, class_weight: str | None) -> Floats | None:
+def fold_weights(data: Prepared, rows: Indices) -> Floats | None:
+    """(rows,) The rows' own weights, or None."""
+    return None if data.weight is None else data.weight[rows]
+
+
+def train_weights(data: Prepared, fold: Fold, class_weight: str | None) -> Floats | None:
     """(train rows,) weights: the rows' own, times n / (classes × rows of the class) where balanced; None if all 1."""
-    chosen = data.where("train")
-    own = None if data.weight is None else data.weight[chosen]
+    own = fold_weights(data, fold.train)
     if class_weight != "balanced" or not data.classes:
         return own
-    labels = data.y[chosen].astype(np.int64)
+    labels = data.y[fold.train].astype(np.int64)
     counts = np.bincount(labels, minlength=len(data.classes))
     balance = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     weights: Floats = balance[labels] if own is None else balance[labels] * own
     return weights
+
+
+def directions(data: Prepared, recipe: Recipe) -> list[int]:
+    """(features,) 1, -1 or 0: how the prediction may move with each feature.
+
+    Raises:
+        InvalidSpec: a name is no feature of numbers, or the task has several classes.
+    """
+    found = [0] * len(data.feature_names)
+    for name, way in recipe.monotone.items():
+        if name not in data.feature_names or data.feature_names.index(name) in data.categorical:
+            raise InvalidSpec(
+                f"training.monotone names {name!r}, which is no feature of numbers.", code="not_monotone",
+                hint="Name columns of numbers that are not excluded, embedded or encoded otherwise.",
+            )  # fmt: skip
+        found[data.feature_names.index(name)] = way
+    if recipe.monotone and data.task == "multiclass":
+        raise InvalidSpec("training.monotone is for binary and regression tasks.", code="not_monotone")
+    return found

@@ -16,10 +16,21 @@ from lightgbm.callback import CallbackEnv, EarlyStopException
 from scipy.special import expit, softmax
 
 from app.errors import DigestMismatch, InvalidSpec, MachineError
-from app.spec.modelling import Dimension, LightgbmParams
+from app.spec.algorithms import LightgbmParams
+from app.spec.modelling import Dimension
 from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
-from workers.trainers.contract import Fitted, Floats, OnIteration, train_weights
+from workers.trainers.contract import (
+    Company,
+    Fitted,
+    Floats,
+    Fold,
+    OnIteration,
+    Recipe,
+    directions,
+    fold_weights,
+    train_weights,
+)
 
 OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
 WATCHED = {
@@ -90,58 +101,31 @@ class LightgbmTrainer:
 
     filename = "model.txt"
     tolerance = 0.0
-    portfolio: tuple[Mapping[str, Any], ...] = (
-        {"learning_rate": 0.05, "num_leaves": 31, "min_child_samples": 20, "colsample_bytree": 0.5,
-         "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": False},
-        {"learning_rate": 0.08, "num_leaves": 127, "min_child_samples": 40, "colsample_bytree": 0.5,
-         "reg_alpha": 1e-3, "reg_lambda": 5.0, "extra_trees": False},
-        {"learning_rate": 0.06, "num_leaves": 12, "min_child_samples": 10, "colsample_bytree": 0.4,
-         "reg_alpha": 0.1, "reg_lambda": 3.0, "extra_trees": False},
-        {"learning_rate": 0.05, "num_leaves": 63, "min_child_samples": 100, "colsample_bytree": 0.4,
-         "reg_alpha": 1.0, "reg_lambda": 10.0, "extra_trees": False},
-        {"learning_rate": 0.1, "num_leaves": 63, "min_child_samples": 20, "colsample_bytree": 0.8,
-         "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": True},
-    )  # fmt: skip
+    objectives = frozenset({"auto", "poisson", "quantile", "huber"})
 
-    def space(self, task: TaskType) -> Mapping[str, Dimension]:  # noqa: ARG002  # the same for all tasks
+    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:  # noqa: ARG002  # the same for all
         """See `Trainer.space`."""
         return SPACE
 
-    def fit(  # noqa: PLR0913  # the contract's arguments
-        self,
-        data: Prepared,
-        params: Mapping[str, Any],
-        *,
-        seed: int,
-        threads: int,
-        max_iterations: int,
-        early_stopping_rounds: int | None,
-        deterministic: bool,
-        class_weight: str | None,
-        on_iteration: OnIteration,
-        deadline: float,
-        metric: str = "auto",
-    ) -> LightgbmFitted:
+    def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> LightgbmFitted:
         """See `Trainer.fit`."""
-        settings = booster_params(
-            data, params, seed=seed, threads=threads, deterministic=deterministic, metric=metric
-        )  # fmt: skip
-        watch = _Watch(on_iteration, deadline)
+        settings = booster_params(data, recipe, threads=company.threads)
+        watch = _Watch(company.on_iteration, company.deadline)
         callbacks: list[Any] = [watch]
-        if early_stopping_rounds is not None:
-            callbacks.append(_Patience(early_stopping_rounds))
-        train, validation = binned(data, settings, class_weight)
+        train, validation = binned(data, fold, settings, recipe.class_weight)
+        if recipe.early_stopping_rounds is not None and validation is not None:
+            callbacks.append(_Patience(recipe.early_stopping_rounds))
         try:
             booster = lgb.train(
-                settings, train, num_boost_round=max_iterations, valid_sets=[validation], callbacks=callbacks,
-                keep_training_booster=True,
+                settings, train, num_boost_round=recipe.max_iterations,
+                valid_sets=[] if validation is None else [validation], callbacks=callbacks, keep_training_booster=True,
             )  # fmt: skip
         except LightGBMError as error:
             raise _explained(error) from error
         booster.free_dataset()
         return LightgbmFitted(
             iterations=booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration(),
-            timed_out=watch.timed_out, booster=booster, classes=len(data.classes), threads=threads,
+            timed_out=watch.timed_out, booster=booster, classes=len(data.classes), threads=company.threads,
         )  # fmt: skip
 
     def load(self, path: Path, *, threads: int = 1) -> LightgbmFitted:
@@ -159,16 +143,17 @@ class LightgbmTrainer:
         )  # fmt: skip
 
 
-def booster_params(  # what LightGBM's own parameters are made of
-    data: Prepared, params: Mapping[str, Any], *, seed: int, threads: int, deterministic: bool, metric: str
-) -> dict[str, Any]:
+def booster_params(data: Prepared, recipe: Recipe, *, threads: int) -> dict[str, Any]:
     """LightGBM's parameters; only those of `LightgbmParams` come from the caller."""
-    settings: dict[str, Any] = LightgbmParams(**params).model_dump()
+    settings: dict[str, Any] = LightgbmParams(**recipe.params).model_dump()
+    watched = WATCHED.get(recipe.metric, {}).get(data.task, DEFAULT_WATCHED[data.task])
     settings.update(
-        objective=OBJECTIVES[data.task], metric=WATCHED.get(metric, {}).get(data.task, DEFAULT_WATCHED[data.task]),
-        seed=seed, num_threads=threads, verbosity=-1, feature_pre_filter=False, deterministic=deterministic,
-        **({"force_row_wise": True} if deterministic else {}),
+        objective=OBJECTIVES[data.task], metric=watched, seed=recipe.seed, num_threads=threads, verbosity=-1,
+        feature_pre_filter=False, deterministic=recipe.deterministic,
+        **({"force_row_wise": True} if recipe.deterministic else {}),
     )  # fmt: skip
+    if recipe.monotone:
+        settings["monotone_constraints"] = directions(data, recipe)
     if data.task == "multiclass":
         settings["num_class"] = len(data.classes)
     return settings
@@ -178,7 +163,7 @@ def booster_params(  # what LightGBM's own parameters are made of
 class _Binned:
     source: "weakref.ref[Prepared]"
     train: lgb.Dataset
-    validation: lgb.Dataset
+    validation: lgb.Dataset | None
 
 
 _KEPT: OrderedDict[tuple[Any, ...], _Binned] = OrderedDict()
@@ -186,61 +171,47 @@ KEPT_AT_MOST = 2
 
 
 def binned(
-    data: Prepared, settings: Mapping[str, Any], class_weight: str | None
-) -> tuple[lgb.Dataset, lgb.Dataset]:  # fmt: skip
-    """The train and validation parts as LightGBM's binned data sets, kept for the next fit of this process.
+    data: Prepared, fold: Fold, settings: Mapping[str, Any], class_weight: str | None
+) -> tuple[lgb.Dataset, lgb.Dataset | None]:  # fmt: skip
+    """The fold's rows as LightGBM's binned data sets, kept for the next fit of this process.
 
     The key holds every parameter that binning depends on, so that a kept set gives the trees a fresh one would.
     """
     for stale in [key for key, kept in _KEPT.items() if kept.source() is None]:
         del _KEPT[stale]
-    key = (
-        id(data),
-        settings["max_bin"],
-        settings["seed"],
-        settings["num_threads"],
-        settings["deterministic"],
-        class_weight,
-    )
+    key = (id(data), fold.name, class_weight, *(settings.get(name) for name in OF_BINNING))
     kept = _KEPT.get(key)
     if kept is None or kept.source() is not data:
-        kept = _KEPT[key] = _bin(data, settings, class_weight)
+        kept = _KEPT[key] = _bin(data, fold, settings, class_weight)
         while len(_KEPT) > KEPT_AT_MOST:
             _KEPT.popitem(last=False)
     _KEPT.move_to_end(key)
     return kept.train, kept.validation
 
 
-def _bin(data: Prepared, settings: Mapping[str, Any], class_weight: str | None) -> _Binned:
+OF_BINNING = ("max_bin", "seed", "num_threads", "verbosity", "feature_pre_filter", "deterministic", "force_row_wise")
+
+
+def _bin(data: Prepared, fold: Fold, settings: Mapping[str, Any], class_weight: str | None) -> _Binned:
     names = [f"f{index}" for index in range(data.x.shape[1])]
-    about = {
-        name: settings[name]
-        for name in (
-            "max_bin",
-            "seed",
-            "num_threads",
-            "verbosity",
-            "feature_pre_filter",
-            "deterministic",
-            "force_row_wise",
-        )
-        if name in settings
-    }
-    chosen = data.where("train")
+    about = {name: settings[name] for name in OF_BINNING if name in settings}
+    common: dict[str, Any] = {"feature_name": names, "categorical_feature": list(data.categorical), "params": about}
     train = lgb.Dataset(
-        data.x[chosen], label=data.y[chosen], weight=train_weights(data, class_weight), feature_name=names,
-        categorical_feature=list(data.categorical), params=about,
-    )  # fmt: skip
-    held = data.where("validation")
+        data.x[fold.train], label=data.y[fold.train], weight=train_weights(data, fold, class_weight), **common
+    ).construct()
+    if fold.validation is None:
+        return _Binned(weakref.ref(data), train, None)
+    held = fold.validation
     validation = lgb.Dataset(
-        data.x[held], label=data.y[held], weight=None if data.weight is None else data.weight[held],
-        reference=train, feature_name=names, categorical_feature=list(data.categorical), params=about,
-    )  # fmt: skip
-    return _Binned(weakref.ref(data), train.construct(), validation.construct())
+        data.x[held], label=data.y[held], weight=fold_weights(data, held), reference=train, **common
+    )
+    return _Binned(weakref.ref(data), train, validation.construct())
 
 
 def _watched(env: CallbackEnv) -> tuple[float, float]:
-    """The validation value of this iteration, and the same so that higher is better."""
+    """The validation value of this iteration, and the same so that higher is better; NaN without validation rows."""
+    if not env.evaluation_result_list:
+        return float("nan"), float("nan")
     _, _, value, higher_is_better = (env.evaluation_result_list or [])[0][:4]
     return float(value), float(value if higher_is_better else -value)
 
@@ -259,7 +230,7 @@ class _Watch:
 
     def __call__(self, env: CallbackEnv) -> None:
         value, score = _watched(env)
-        if self.best is None or score > self.best[0]:
+        if self.best is None or not score <= self.best[0]:
             self.best = (score, env.iteration)
         self.on_iteration(env.iteration + 1, value)
         if time.monotonic() >= self.deadline:

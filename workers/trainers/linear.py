@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -14,11 +13,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
 
 from app.errors import DigestMismatch, InvalidSpec, MachineError
-from app.spec.modelling import Dimension, LinearParams
+from app.spec.algorithms import LinearParams
+from app.spec.modelling import Dimension
 from workers.matrix.prepared import Prepared
 from workers.measures.scoring import scores
 from workers.terms import TaskType
-from workers.trainers.contract import Fitted, Floats, OnIteration, train_weights
+from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe, train_weights
 
 STEPS_AT_A_TIME = 50
 MAX_STEPS = 1_000
@@ -63,48 +63,31 @@ class LinearTrainer:
 
     filename = "model.json"
     tolerance = 1e-12
-    portfolio: tuple[Mapping[str, Any], ...] = ({"C": 0.1, "alpha": 0.1}, {"C": 10.0, "alpha": 10.0})
+    objectives = frozenset({"auto"})
 
-    def space(self, task: TaskType) -> Mapping[str, Dimension]:
+    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:  # noqa: ARG002
         """See `Trainer.space`."""
         if task == "regression":
             return {"alpha": Dimension(type="float", low=1e-3, high=1_000.0, log=True)}
         return {"C": Dimension(type="float", low=1e-3, high=100.0, log=True)}
 
-    def fit(  # noqa: PLR0913  # the contract's arguments
-        self,
-        data: Prepared,
-        params: Mapping[str, Any],
-        *,
-        seed: int,
-        threads: int,  # noqa: ARG002  # the caller bounds BLAS
-        max_iterations: int,
-        early_stopping_rounds: int | None,  # noqa: ARG002  # a convex fit needs none
-        deterministic: bool,  # noqa: ARG002  # it always is, for one number of threads
-        class_weight: str | None,
-        on_iteration: OnIteration,
-        deadline: float,
-        metric: str = "auto",
-    ) -> LinearFitted:
+    def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> LinearFitted:
         """See `Trainer.fit`."""
-        chosen = data.where("train")
-        x, y, weight = data.x[chosen], data.y[chosen], train_weights(data, class_weight)
+        x, y, weight = data.x[fold.train], data.y[fold.train], train_weights(data, fold, recipe.class_weight)
         if not np.isfinite(x).all():
             raise InvalidSpec(
                 "The linear trainer cannot take missing values.", code="missing_values",
                 hint="Let transform.numeric.impute fill them in, or train lightgbm.",
             )  # fmt: skip
-        chosen_params = LinearParams(**params)
-        report = _Report(data, on_iteration, metric, deadline)
-        on_iteration(0, float("nan"))
+        chosen = LinearParams(**recipe.params)
+        report = _Report(data, fold, recipe, company)
+        company.on_iteration(0, float("nan"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             try:
                 if data.task == "regression":
-                    return _fit_numbers(x, y, weight, params=chosen_params, seed=seed, report=report)
-                return _fit_classes(
-                    x, y, weight, params=chosen_params, seed=seed, max_steps=max_iterations, report=report
-                )  # fmt: skip
+                    return _fit_numbers(x, y, weight, params=chosen, report=report)
+                return _fit_classes(x, y, weight, params=chosen, report=report)
             except (ValueError, np.linalg.LinAlgError) as error:
                 raise MachineError("The linear solver failed.", code="trainer_failed") from error
 
@@ -126,25 +109,30 @@ class _Report:
     """Scores a model of some steps on the validation part, tells it, and says whether time is up."""
 
     data: Prepared
-    on_iteration: OnIteration
-    metric: str
-    deadline: float
+    fold: Fold
+    recipe: Recipe
+    company: Company
 
     def __call__(self, fitted: LinearFitted) -> bool:
-        held = self.data.where("validation")
-        found = scores(self.data.task, self.data.y[held], fitted.predict(self.data.x[held]), names=[self.metric])
-        value = found[self.metric]["value"]
-        self.on_iteration(fitted.iterations, float("nan") if value is None else float(value))
-        return time.monotonic() >= self.deadline
+        value, held = None, self.fold.validation
+        if held is not None:
+            found = scores(
+                self.data.task, self.data.y[held], fitted.predict(self.data.x[held]), names=[self.recipe.metric]
+            )
+            value = found[self.recipe.metric]["value"]
+        self.company.on_iteration(fitted.iterations, float("nan") if value is None else float(value))
+        return time.monotonic() >= self.company.deadline
 
 
 def _fit_numbers(  # a fit's parts
-    x: Floats, y: Floats, weight: Floats | None, *, params: LinearParams, seed: int, report: _Report
+    x: Floats, y: Floats, weight: Floats | None, *, params: LinearParams, report: _Report
 ) -> LinearFitted:
     if params.l1_ratio > 0 and params.alpha > 0:
-        model = ElasticNet(alpha=params.alpha, l1_ratio=params.l1_ratio, random_state=seed, max_iter=MAX_STEPS)
+        model = ElasticNet(
+            alpha=params.alpha, l1_ratio=params.l1_ratio, random_state=report.recipe.seed, max_iter=MAX_STEPS
+        )
     else:
-        model = Ridge(alpha=params.alpha, random_state=seed)
+        model = Ridge(alpha=params.alpha, random_state=report.recipe.seed)
     model.fit(x, y, sample_weight=weight)
     fitted = LinearFitted(
         iterations=int(np.max(model.n_iter_)) if model.n_iter_ is not None else 1,
@@ -155,14 +143,14 @@ def _fit_numbers(  # a fit's parts
 
 
 def _fit_classes(  # a fit's parts
-    x: Floats, y: Floats, weight: Floats | None, *, params: LinearParams, seed: int, max_steps: int, report: _Report
+    x: Floats, y: Floats, weight: Floats | None, *, params: LinearParams, report: _Report
 ) -> LinearFitted:
     classes = len(report.data.classes)
     model = LogisticRegression(
-        C=params.C, l1_ratio=params.l1_ratio, solver="saga" if params.l1_ratio > 0 else "lbfgs", random_state=seed,
+        C=params.C, l1_ratio=params.l1_ratio, solver="saga" if params.l1_ratio > 0 else "lbfgs", random_state=report.recipe.seed,
         warm_start=True, max_iter=1,
     )  # fmt: skip
-    steps, most = 0, min(max_steps, MAX_STEPS)
+    steps, most = 0, min(report.recipe.max_iterations, MAX_STEPS)
     while True:
         model.max_iter = min(STEPS_AT_A_TIME, most - steps)
         model.fit(x, y, sample_weight=weight)

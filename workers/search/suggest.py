@@ -1,10 +1,9 @@
-"""The search: how many trials, in which direction, and what the next one should try."""
+"""What the next trial should try, from the rows of those that ended and those that run."""
 
 import copy
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,72 +20,48 @@ from optuna.trial import FrozenTrial, TrialState
 from app.spec.job import JobSpec
 from app.spec.modelling import Dimension, grid_points, grid_values
 from workers.context import TrialResult
-from workers.measures.metrics import lower_is_better, metric_of
-from workers.terms import TaskType
+from workers.search.facts import Facts
+from workers.search.plan import planned
 from workers.trainers import TRAINERS, algorithm_of
 
-DEFAULT_TRIALS = 40
 STARTUP_TRIALS = 8
+PORTFOLIO: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "lightgbm": (
+        {"learning_rate": 0.05, "num_leaves": 31, "min_child_samples": 20, "colsample_bytree": 0.5,
+         "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": False},
+        {"learning_rate": 0.08, "num_leaves": 127, "min_child_samples": 40, "colsample_bytree": 0.5,
+         "reg_alpha": 1e-3, "reg_lambda": 5.0, "extra_trees": False},
+        {"learning_rate": 0.06, "num_leaves": 12, "min_child_samples": 10, "colsample_bytree": 0.4,
+         "reg_alpha": 0.1, "reg_lambda": 3.0, "extra_trees": False},
+        {"learning_rate": 0.05, "num_leaves": 63, "min_child_samples": 100, "colsample_bytree": 0.4,
+         "reg_alpha": 1.0, "reg_lambda": 10.0, "extra_trees": False},
+        {"learning_rate": 0.1, "num_leaves": 63, "min_child_samples": 20, "colsample_bytree": 0.8,
+         "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": True},
+    ),
+    "linear": ({"C": 0.1, "alpha": 0.1}, {"C": 10.0, "alpha": 10.0}),
+}  # fmt: skip
+"""By algorithm, settings that did well on many tables; a search of the default space tries them first."""
 LONG_AGO = dt.datetime(2000, 1, 1)  # noqa: DTZ001  # Optuna compares naive times; ours mean nothing
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a search will do.
-
-    Attributes:
-        strategy: `none`, `grid`, `random` or `bayesian`; never `auto`.
-        trials: How many; 0 where the strategy is `none`.
-        parallel: How many at a time.
-        minimize: Whether a lower value of `metric` is better.
-        metric: The metric on the validation part; `auto` as long as the task is unknown.
-    """
-
-    strategy: str
-    trials: int
-    parallel: int
-    minimize: bool
-    metric: str
-
-
-def planned(spec: JobSpec, task: TaskType | None = None) -> Plan:
-    """The search that `spec` asks for; `task` is the resolved task, where it is known already."""
-    tuning = spec.tuning
-    strategy = tuning.strategy
-    if strategy == "auto":
-        strategy = "none" if tuning.max_trials is None and tuning.max_seconds is None else "bayesian"
-    trials = DEFAULT_TRIALS if tuning.max_trials is None else tuning.max_trials
-    if strategy == "grid":
-        points = grid_points(tuning.space)
-        trials = points if tuning.max_trials is None else min(points, tuning.max_trials)
-    if strategy == "none":
-        trials = 0
-    known: TaskType | None = task if task is not None or spec.task.type == "auto" else spec.task.type
-    metric = tuning.metric if known is None else metric_of(tuning.metric, known)
-    return Plan(
-        strategy=strategy, trials=trials, parallel=min(tuning.max_parallel, max(1, trials)),
-        minimize=lower_is_better(metric), metric=metric,
-    )  # fmt: skip
-
-
-def space_of(spec: JobSpec, task: TaskType) -> Mapping[str, Dimension]:
+def space_of(spec: JobSpec, facts: Facts) -> Mapping[str, Dimension]:
     """The caller's search space, or the algorithm's own without the parameters that `training.params` fixes."""
     if spec.tuning.space:
         return spec.tuning.space
-    own = TRAINERS[algorithm_of(spec.training.algorithm)].space(task)
+    own = TRAINERS[algorithm_of(spec.training.algorithm)].space(facts.task, facts.rows)
     return {name: dimension for name, dimension in own.items() if name not in spec.training.params}
 
 
 def suggest(
     spec: JobSpec,
+    facts: Facts,
     *,
     number: int,
     history: Sequence[TrialResult],
     running: Sequence[Mapping[str, Any]],
-    seed: int,
-    task: TaskType,
+    warm: Sequence[Mapping[str, Any]] = (),  # noqa: ARG001
 ) -> dict[str, Any]:
     """The parameters of trial `number`: `training.params` with the searched ones laid over them.
 
@@ -99,26 +74,26 @@ def suggest(
     Raises:
         IndexError: a grid has no point `number`.
     """
-    plan, space = planned(spec, task), space_of(spec, task)
+    plan, space = planned(spec, facts), space_of(spec, facts)
     if plan.strategy == "grid":
         return {**spec.training.params, **grid_point(space, number)}
-    portfolio = [] if spec.tuning.space or plan.strategy == "random" else _portfolio(spec, task)
+    portfolio = [] if spec.tuning.space or plan.strategy == "random" else _portfolio(spec, facts)
     if number < len(portfolio):
         return {**spec.training.params, **portfolio[number]}
     if not space:
         return dict(spec.training.params)
     distributions = {name: distribution_of(dimension) for name, dimension in space.items()}
-    sampler = _sampler(plan.strategy, _seed_of(seed, number))
+    sampler = _sampler(plan.strategy, _seed_of(spec.reproducibility.seed, number))
     remembered = _remembered(history, running, distributions) if plan.strategy == "bayesian" else []
     study = _study(sampler, remembered, minimize=plan.minimize)
     found = study.ask(fixed_distributions=distributions).params
     return {**spec.training.params, **{name: _plain(found[name]) for name in space}}
 
 
-def _portfolio(spec: JobSpec, task: TaskType) -> list[dict[str, Any]]:
-    space = space_of(spec, task)
-    trainer = TRAINERS[algorithm_of(spec.training.algorithm)]
-    settings = [{name: value for name, value in each.items() if name in space} for each in trainer.portfolio]
+def _portfolio(spec: JobSpec, facts: Facts) -> list[dict[str, Any]]:
+    space = space_of(spec, facts)
+    known = PORTFOLIO.get(algorithm_of(spec.training.algorithm), ())
+    settings = [{name: value for name, value in each.items() if name in space} for each in known]
     return [each for each in settings if each]
 
 

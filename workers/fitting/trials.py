@@ -14,10 +14,11 @@ from workers.matrix import prepared
 from workers.matrix.prepared import Prepared
 from workers.measures.metrics import fitting, lower_is_better, metric_of, names_for
 from workers.measures.scoring import scores
-from workers.pruning import Pruning
+from workers.search.pruning import Pruning
 from workers.terms import TaskType
 from workers.threads import limited
 from workers.trainers import TRAINERS, Fitted, algorithm_of
+from workers.trainers.contract import Company, Fold, Recipe
 
 CURVE_POINTS = 100
 REPORT_EVERY = 10
@@ -139,12 +140,14 @@ def fit_and_score(
     training, task = ctx.spec.training, data.task
     metric = metric_of(ctx.spec.tuning.metric, task)
     with limited(ctx.threads):
-        fitted = TRAINERS[algorithm_of(training.algorithm)].fit(
-            data, params, seed=ctx.seed, threads=ctx.threads, max_iterations=record.rounds,
+        recipe = Recipe(
+            params=params, seed=ctx.seed, max_iterations=record.rounds,
             early_stopping_rounds=training.early_stopping_rounds,
             deterministic=ctx.spec.reproducibility.mode == "deterministic", class_weight=training.class_weight,
-            on_iteration=record, deadline=deadline, metric=metric,
+            metric=metric,
         )  # fmt: skip
+        company = Company(threads=ctx.threads, deadline=deadline, on_iteration=record)
+        fitted = TRAINERS[algorithm_of(training.algorithm)].fit(data, Fold.of_parts(data), recipe, company)
         held = data.where("validation")
         asked = [metric, *ctx.spec.evaluation.metrics, *(rule.metric for rule in ctx.spec.gate.rules)]
         found = scores(task, data.y[held], fitted.predict(data.x[held]), names=names_for(task, asked))

@@ -1,0 +1,104 @@
+"""The algorithms and the parameters that a caller may set; none of them reaches a file or the network."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.spec.base import Part
+
+Algorithm = Literal["lightgbm", "xgboost", "catboost", "linear", "random_forest", "extra_trees"]
+Objective = Literal["auto", "poisson", "quantile", "huber"]
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Strength = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class LightgbmParams(Part):
+    """LightGBM's parameters under the names of its scikit-learn interface."""
+
+    learning_rate: Share = 0.1
+    num_leaves: Annotated[int, Field(ge=2, le=4_096)] = 31
+    max_depth: Annotated[int, Field(ge=-1, le=64)] = -1
+    min_child_samples: Annotated[int, Field(ge=1, le=100_000)] = 20
+    min_child_weight: Strength = 1e-3
+    subsample: Share = 1.0
+    subsample_freq: Annotated[int, Field(ge=0, le=100)] = 0
+    colsample_bytree: Share = 1.0
+    reg_alpha: Strength = 0.0
+    reg_lambda: Strength = 1.0
+    min_split_gain: Strength = 0.0
+    max_bin: Annotated[int, Field(ge=2, le=1_023)] = 255
+    extra_trees: bool = False
+    cat_smooth: Strength = 10.0
+    cat_l2: Strength = 10.0
+    path_smooth: Strength = 0.0
+
+
+class XgboostParams(Part):
+    """XGBoost's parameters under the names of its scikit-learn interface."""
+
+    learning_rate: Share = 0.1
+    max_depth: Annotated[int, Field(ge=0, le=16)] = 6
+    max_leaves: Annotated[int, Field(ge=0, le=4_096)] = 0
+    grow_policy: Literal["depthwise", "lossguide"] = "depthwise"
+    min_child_weight: Strength = 1.0
+    subsample: Share = 1.0
+    colsample_bytree: Share = 1.0
+    colsample_bylevel: Share = 1.0
+    reg_alpha: Strength = 0.0
+    reg_lambda: Strength = 1.0
+    gamma: Strength = 0.0
+    max_bin: Annotated[int, Field(ge=2, le=1_023)] = 256
+    max_cat_to_onehot: Annotated[int, Field(ge=1, le=1_000)] = 4
+
+
+class CatboostParams(Part):
+    """CatBoost's parameters under its own names."""
+
+    learning_rate: Share = 0.08
+    depth: Annotated[int, Field(ge=1, le=12)] = 6
+    l2_leaf_reg: Strength = 3.0
+    random_strength: Strength = 1.0
+    bagging_temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
+    rsm: Share = 1.0
+    border_count: Annotated[int, Field(ge=2, le=1_023)] = 128
+    one_hot_max_size: Annotated[int, Field(ge=2, le=255)] = 8
+    min_data_in_leaf: Annotated[int, Field(ge=1, le=100_000)] = 1
+
+
+class ForestParams(Part):
+    """Parameters of scikit-learn's forests."""
+
+    n_estimators: Annotated[int, Field(ge=1, le=5_000)] = 300
+    max_depth: Annotated[int, Field(ge=1, le=64)] | None = None
+    min_samples_leaf: Annotated[int, Field(ge=1, le=100_000)] = 1
+    min_samples_split: Annotated[int, Field(ge=2, le=100_000)] = 2
+    max_leaf_nodes: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    max_features: Share | Literal["sqrt", "log2"] = "sqrt"
+    bootstrap: bool | None = None
+    """Left out: what is usual, rows drawn again for `random_forest` and all rows for `extra_trees`."""
+
+
+class LinearParams(Part):
+    """Parameters of the linear trainer: logistic regression for classes, ridge or elastic net for numbers."""
+
+    C: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """Inverse strength of regularisation, for classes."""
+    alpha: Strength = 1.0
+    """Strength of regularisation, for numbers."""
+    l1_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+PARAMS: dict[str, type[Part]] = {
+    "lightgbm": LightgbmParams,
+    "xgboost": XgboostParams,
+    "catboost": CatboostParams,
+    "linear": LinearParams,
+    "random_forest": ForestParams,
+    "extra_trees": ForestParams,
+}
+DEFAULT_ALGORITHM = "lightgbm"
+"""What `auto` stands for where no search chooses among several."""
+
+EXTRAS = {"xgboost": "xgboost", "catboost": "catboost", "gp": "gp"}
+"""What an installation may lack: an algorithm or a sampler, and the extra of the package that brings it."""

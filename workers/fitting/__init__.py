@@ -1,0 +1,1 @@
+"""Fits: one, over folds, again on more rows, several that answer together."""

@@ -1,0 +1,1 @@
+"""The search: what is tried next, what is given up, and what was learned from it."""

@@ -1,0 +1,36 @@
+"""What a search knows of the data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workers.terms import TaskType
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the data when the search begins.
+
+    Attributes:
+        task: The resolved task.
+        rows: Rows that train.
+        features: Columns of the matrix.
+        categorical: How many of them hold codes of categories.
+        classes: 0 for a number to predict.
+    """
+
+    task: TaskType
+    rows: int = 0
+    features: int = 0
+    categorical: int = 0
+    classes: int = 0
+
+
+def facts_of(outputs: Mapping[str, Mapping[str, Any]]) -> Facts:
+    """The facts that the outputs of the stages hold; what a stage has not said yet is 0."""
+    said, split = outputs["validate"], outputs.get("split", {})
+    made = outputs.get("transform", {})
+    return Facts(
+        task=said["task_type"], rows=int(split.get("rows", {}).get("train", 0)), features=int(made.get("features", 0)),
+        categorical=int(made.get("categorical", 0)), classes=len(said.get("classes", ())),
+    )  # fmt: skip
