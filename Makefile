@@ -11,6 +11,7 @@ CODE := app workers standalone migrations tests benchmarks
 TESTS ?= tests --ignore tests/chaos --ignore tests/feast
 SPREAD ?= -n 2 --dist loadfile
 FAULTS ?= 300
+EXTRAS := xgboost catboost
 RESOLVE := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
@@ -74,9 +75,9 @@ openapi-check: setup  ## Check that docs/openapi.json is what the code says
 	  || { echo "docs/openapi.json is not what the code says: run 'make openapi' and commit it"; exit 1; }
 
 lock: setup  ## Resolve pyproject.toml anew into the three lock files, and what Feast needs into a fourth
-	$(BIN)/uv pip compile pyproject.toml --all-extras $(RESOLVE) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml $(EXTRAS:%=--extra %) --extra worker --extra standalone --extra dev $(RESOLVE) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements.lock $(RESOLVE) -o requirements-api.lock
-	$(BIN)/uv pip compile pyproject.toml --extra worker -c requirements.lock $(RESOLVE) -o requirements-worker.lock
+	$(BIN)/uv pip compile pyproject.toml --extra worker $(EXTRAS:%=--extra %) -c requirements.lock $(RESOLVE) -o requirements-worker.lock
 	$(BIN)/uv pip compile requirements-feast.in $(RESOLVE) -o requirements-feast.lock
 
 bench: setup  ## Run the short benchmarks, one table each
