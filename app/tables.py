@@ -200,6 +200,7 @@ class JobStage(Row):
     reuse: Mapped[Json | None]
     reuse_key: Mapped[str | None]
     peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    checkpoint: Mapped[Json | None]
     __table_args__ = (Index("ix_job_stages_reuse", "reuse_key", postgresql_where=text("reuse_key is not null")),)
 
 
@@ -230,7 +231,7 @@ class JobLog(Row):
 
 
 class Trial(Row):
-    """One trial of a job's search, under a lease of its own."""
+    """One trial of a job's search, under a lease of its own; `checkpoint` is where a long fit last stood."""
 
     __tablename__ = "trials"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
@@ -244,6 +245,10 @@ class Trial(Row):
     reason: Mapped[str | None]
     model_digest: Mapped[str | None]
     model_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    predictions_digest: Mapped[str | None]
+    predictions_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    facts: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    checkpoint: Mapped[Json | None]
     attempt: Mapped[int] = mapped_column(server_default="1")
     lease_owner: Mapped[str | None]
     lease_until: Mapped[datetime | None]

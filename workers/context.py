@@ -67,7 +67,11 @@ class TrialResult:
     curve: tuple[tuple[int, float], ...] = ()
     """(iteration, validation value) pairs, as reported while fitting."""
     model: Blob | None = None
-    """The fitted model's file; kept only where the trial was the best that its worker knew of."""
+    """The fitted model's file; kept only where the trial may be chosen, as far as its worker knew."""
+    predictions: Blob | None = None
+    """float32 .npy, (rows, classes) or (rows,): of the rows that the trial is scored on, in the matrix's order."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else the fit said of itself: `model_bytes`, `predict_ms`, `spread`, `folds`, `threads`, `timed_out` …"""
 
 
 class Workspace(Protocol):
@@ -110,6 +114,29 @@ class Workspace(Protocol):
         ...
 
 
+class Checkpoints(Protocol):
+    """Where long fits are saved, so that another worker goes on with them. A key names one fit of a stage or trial."""
+
+    def resume(self, key: str) -> Path | None:
+        """The model that `offer` last saved under `key`, of the same parameters; None where there is none to go on from."""
+        ...
+
+    def offer(self, key: str, iteration: int, save: Callable[[Path], None]) -> None:
+        """Saves the model after `iteration` iterations by `save`, if enough time has passed since the last one."""
+        ...
+
+
+class NoCheckpoints:
+    """Checkpoints that keep nothing."""
+
+    def resume(self, _key: str) -> Path | None:
+        """See Checkpoints."""
+        return None
+
+    def offer(self, _key: str, _iteration: int, _save: Callable[[Path], None]) -> None:
+        """See Checkpoints."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What a stage may see.
@@ -128,6 +155,11 @@ class Context:
         tested: The artifacts `tested` of the model's earlier versions: hashed keys of the rows that judged them.
         trials: The ended trials, in order of number (empty before `tune` ends).
         deadline: Reading of `time.monotonic()` after which the stage is stopped.
+        budget_ends: Reading of `time.monotonic()` by which the chosen model, refitted, is to be ready: when
+            `tuning.max_seconds`, counted from the start of `train`, are over; infinite without them.
+        fit_ends: Reading of `time.monotonic()` at which a fit of this stage or trial ends with what it has by then.
+        checkpoints: Where long fits are saved.
+        warm: What a warm start brought to the search: `{"params": […], "why": …}`; empty before there is a search.
         progress: Call often with (done, total): it shows progress and raises Cancelled or LeaseLost when the
             stage must stop.
         log: A line for the job's log; no data values, no secrets.
@@ -146,6 +178,10 @@ class Context:
     tested: tuple[Blob, ...] = ()
     trials: tuple[TrialResult, ...] = ()
     deadline: float = float("inf")
+    budget_ends: float = float("inf")
+    fit_ends: float = float("inf")
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
+    warm: Mapping[str, Any] = field(default_factory=dict)
     progress: Callable[[float, float], None] = lambda _done, _total: None
     log: Callable[[str], None] = lambda _line: None
 

@@ -69,6 +69,8 @@ def results(rows: Iterable[Trial]) -> list[TrialResult]:
             row.number, row.status, row.params, row.value, row.iterations, row.metrics, row.duration_seconds,
             tuple((int(step), float(value)) for step, value in row.curve or ()),
             Blob(row.model_digest, row.model_bytes or 0) if row.model_digest else None,
+            Blob(row.predictions_digest, row.predictions_bytes or 0) if row.predictions_digest else None,
+            row.facts,
         )
         for row in rows
     ]  # fmt: skip

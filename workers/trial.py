@@ -68,11 +68,14 @@ def _fit_and_tell(room: Room, job_id: str, asked: Asked, *, loaded: Loaded, turn
     began = time.monotonic()
 
     def told(status: TrialStatus, fit: TrialFit | None = None, reason: str | None = None) -> None:
-        model = workspace.store(fit.model_path) if fit is not None and fit.model_path is not None else None
-        ended = Told(status, time.monotonic() - began, reason=reason, model=model, last=time.monotonic() > turn_ends)
+        ended = Told(status, time.monotonic() - began, reason=reason, last=time.monotonic() > turn_ends)
         if fit is not None:
-            value = fit.value if math.isfinite(fit.value) else None
-            ended = replace(ended, value=value, metrics=fit.metrics, iterations=fit.iterations, curve=fit.curve)
+            ended = replace(
+                ended, value=fit.value if math.isfinite(fit.value) else None, metrics=fit.metrics,
+                iterations=fit.iterations, curve=fit.curve, facts=fit.facts,
+                model=workspace.store(fit.model_path) if fit.model_path else None,
+                predictions=workspace.store(fit.predictions_path) if fit.predictions_path else None,
+            )  # fmt: skip
         tell(room.engine, job_id, asked, ended)
 
     keeper = Keeper(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine, func, or_, select, update
@@ -49,6 +49,8 @@ class Told:
     curve: Sequence[tuple[int, float]] = ()
     reason: str | None = None
     model: Blob | None = None
+    predictions: Blob | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
     last: bool = False
 
 
@@ -95,7 +97,7 @@ def _fresh(session: Session, job: Job, rows: Sequence[Trial], *, suggest: Sugges
     stages = session.scalars(select(JobStage).where(JobStage.job_id == job.id, JobStage.output.is_not(None)))
     facts = facts_of({stage.name: stage.output or {} for stage in stages})
     params = suggest(spec, facts, number=number, history=history, running=running)
-    row = Trial(job_id=job.id, number=number, params=params, attempt=1, metrics={}, status=TrialStatus.QUEUED)
+    row = Trial(job_id=job.id, number=number, params=params, attempt=1, metrics={}, facts={}, status=TrialStatus.QUEUED)
     session.add(row)
     return row
 
@@ -182,6 +184,9 @@ def _note(row: Trial, told: Told) -> None:
     row.metrics, row.curve = dict(told.metrics or {}), [list(point) for point in told.curve]
     if told.model is not None:
         row.model_digest, row.model_bytes = told.model.digest, told.model.size_bytes
+    if told.predictions is not None:
+        row.predictions_digest, row.predictions_bytes = told.predictions.digest, told.predictions.size_bytes
+    row.facts = dict(told.facts)
 
 
 def _progress(session: Session, job: Job) -> None:

@@ -32,9 +32,9 @@ def searching(engine: Engine, *, trials: int = 4, parallel: int = 2, mode: str =
     return job_id
 
 
-def remembering(spec: Any, *, number: int, history: Any, running: Any, seed: int, task: str) -> dict[str, Any]:
+def remembering(spec: Any, facts: Any, *, number: int, history: Any, running: Any, **_more: Any) -> dict[str, Any]:
     """A search that suggests what it was shown, so that a test can see it."""
-    assert (spec.model, seed, task) == ("a-model", 42, "regression")
+    assert (spec.model, facts.task) == ("a-model", "regression")
     return {"number": number, "seen": [trial.number for trial in history], "running": len(running)}
 
 

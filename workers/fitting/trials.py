@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class TrialFit:
         curve: (iteration, watched validation value), thinned.
         model_path: The fitted model's file in the workspace's scratch, where it is the best known so far.
         pruned: Whether the trial was given up; then there is no model.
+        predictions_path: float32 .npy with the predictions of the rows that the value is of, where they are kept.
+        facts: What else the fit says of itself, as JSON.
     """
 
     value: float
@@ -50,6 +52,8 @@ class TrialFit:
     curve: tuple[tuple[int, float], ...]
     model_path: Path | None
     pruned: bool = False
+    predictions_path: Path | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def check_metrics(spec: JobSpec, task: TaskType) -> None:
 
 
 def soft_deadline(ctx: Context, *, share: float, seconds: int | None = None) -> float:
-    """When a fit must end by itself: after `share` of the time left, or `seconds` if sooner.
+    """When a fit must end by itself: after `share` of the time left, at `ctx.fit_ends`, or after `seconds` if sooner.
 
     Raises:
         DeadlineExceeded: no time is left.
@@ -196,7 +200,7 @@ def soft_deadline(ctx: Context, *, share: float, seconds: int | None = None) -> 
     left = ctx.deadline - now
     if left <= 0:
         raise DeadlineExceeded("The job's time was over before the fit began.")
-    ends = now + max(left * share, min(left, LEAST_MARGIN_SECONDS) / 2)
+    ends = min(ctx.fit_ends, now + max(left * share, min(left, LEAST_MARGIN_SECONDS) / 2))
     return ends if seconds is None else min(ends, now + seconds)
 
 
