@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app.spec.modelling import Training
 from workers.matrix.prepared import Prepared
 from workers.measures.scoring import scores
 from workers.terms import TaskType
@@ -54,16 +55,21 @@ def importances(fitted: Fitted, data: Prepared) -> list[dict[str, Any]]:
     ]
 
 
-def guess(task: TaskType, y: Floats, *, classes: int, rows: int) -> Floats:
-    """What the best constant predicts for `rows` rows: the shares of the classes, or the mean of `y` (rows,)."""
+def guess(task: TaskType, y: Floats, *, classes: int, rows: int, quantile: float | None = None) -> Floats:
+    """What the best constant predicts for `rows` rows: the shares of the classes, or the mean of `y` (rows,).
+
+    With a `quantile` it is that of `y`, which is best where quantiles (or absolute errors, by the median) count.
+    """
     if task == "regression":
-        return np.full(rows, y.mean())
+        return np.full(rows, y.mean() if quantile is None else np.quantile(y, quantile))
     shares = np.bincount(y.astype(np.int64), minlength=classes) / len(y)
     return np.tile(shares, (rows, 1))
 
 
-def baseline(data: Prepared, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Test metrics of the best constant of the train part."""
+def baseline(data: Prepared, names: Sequence[str], training: Training) -> dict[str, dict[str, Any]]:
+    """Test metrics of the best constant of the train part for the objective of `training`."""
     held = data.y[data.where("test")]
-    constant = guess(data.task, data.y[data.where("train")], classes=len(data.classes), rows=len(held))
-    return scores(data.task, held, constant, names=names)
+    quantile = {"quantile": training.quantile, "huber": 0.5}.get(training.objective)
+    learned = data.y[data.where("train")]
+    constant = guess(data.task, learned, classes=len(data.classes), rows=len(held), quantile=quantile)
+    return scores(data.task, held, constant, names=names, quantile=training.quantile)

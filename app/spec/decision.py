@@ -10,9 +10,13 @@ CLASSIFICATION_METRICS = frozenset({
     "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "f1", "precision", "recall", "log_loss", "brier",
     "mcc",
 })  # fmt: skip
-REGRESSION_METRICS = frozenset({"rmse", "mae", "mape", "r2", "median_absolute_error"})
+REGRESSION_METRICS = frozenset({
+    "rmse", "mae", "mape", "r2", "median_absolute_error", "mean_poisson_deviance", "mean_pinball_loss",
+})  # fmt: skip
 METRIC_NAMES = CLASSIFICATION_METRICS | REGRESSION_METRICS
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "rmse", "mae", "mape", "median_absolute_error"})
+LOWER_IS_BETTER = frozenset({
+    "log_loss", "brier", "rmse", "mae", "mape", "median_absolute_error", "mean_poisson_deviance", "mean_pinball_loss",
+})  # fmt: skip
 
 Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.spec.decision import CLASSIFICATION_METRICS, METRIC_NAMES, REGRESSION_METRICS
-from workers.measures.metrics import METRICS, names_for
+from workers.measures.metrics import METRICS, metric_of, names_for
 from workers.measures.samples import Rows
 from workers.measures.scoring import poisson_weights, resampled, scores
 
@@ -72,6 +72,46 @@ def test_regression_values_are_those_of_scikit_learn(rows, seed):
     found = scores("regression", y, p, names=sorted(REGRESSION_METRICS))
     for name, expected in NUMBERS.items():
         assert found[name]["value"] == pytest.approx(expected(y, p)), name
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(2, 300), seed=st.integers(0, 1_000), quantile=st.floats(0.01, 0.99))
+def test_values_of_other_objectives_are_those_of_scikit_learn(rows, seed, quantile):
+    random = np.random.default_rng(seed)
+    y, p = random.poisson(2.0, rows).astype(float), random.gamma(2.0, size=rows) + 1e-3
+    found = scores("regression", y, p, names=["mean_poisson_deviance", "mean_pinball_loss"], quantile=quantile)
+    assert found["mean_poisson_deviance"]["value"] == pytest.approx(reference.mean_poisson_deviance(y, p))
+    expected = reference.mean_pinball_loss(y, p, alpha=quantile)
+    assert found["mean_pinball_loss"]["value"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("mean_poisson_deviance", reference.mean_poisson_deviance),
+    ("mean_pinball_loss", lambda y, p: reference.mean_pinball_loss(y, p, alpha=0.9)),
+])  # fmt: skip
+def test_intervals_of_other_objectives_are_those_of_a_plain_bootstrap(name, expected):
+    random = np.random.default_rng(4)
+    y, p = random.poisson(2.0, 400).astype(float), random.gamma(2.0, size=400) + 0.1
+    entry = scores("regression", y, p, names=[name], quantile=0.9, intervals=True)[name]
+    drawn = [expected(y[rows], p[rows]) for rows in random.integers(0, 400, (400, 400))]
+    assert (entry["low"], entry["high"]) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), rel=0.1)
+
+
+@pytest.mark.parametrize(("y", "p", "reason"), [
+    ([-1.0, 2.0], [1.0, 2.0], "a target is below 0"), ([1.0, 2.0], [0.0, 2.0], "a prediction is not above 0"),
+])  # fmt: skip
+def test_a_deviance_of_counts_needs_counts(y, p, reason):
+    found = scores("regression", np.array(y), np.array(p), names=["mean_poisson_deviance"], intervals=True)
+    assert found["mean_poisson_deviance"] == {"value": None, "reason": reason, "low": None, "high": None}
+
+
+@pytest.mark.parametrize(("name", "task", "objective", "metric"), [
+    ("auto", "regression", "poisson", "mean_poisson_deviance"), ("auto", "regression", "quantile", "mean_pinball_loss"),
+    ("auto", "regression", "huber", "mae"), ("auto", "regression", "auto", "rmse"), ("r2", "regression", "huber", "r2"),
+    ("auto", "binary", "auto", "roc_auc"), ("auto", "multiclass", "auto", "log_loss"),
+])  # fmt: skip
+def test_a_search_is_judged_by_what_its_models_minimise(name, task, objective, metric):
+    assert metric_of(name, task, objective) == metric
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])

@@ -142,7 +142,7 @@ def fit_and_score(
     check_metrics(ctx.spec, data.task)
     record = recorder or _Recorder(ctx, None)
     training, task = ctx.spec.training, data.task
-    metric = metric_of(ctx.spec.tuning.metric, task)
+    metric = metric_of(ctx.spec.tuning.metric, task, training.objective)
     with limited(ctx.threads):
         recipe = Recipe(
             params=params, seed=ctx.seed, max_iterations=record.rounds,
@@ -154,7 +154,9 @@ def fit_and_score(
         fitted = TRAINERS[algorithm_of(training.algorithm)].fit(data, Fold.of_parts(data), recipe, company)
         held = data.where("validation")
         asked = [metric, *ctx.spec.evaluation.metrics, *(rule.metric for rule in ctx.spec.gate.rules)]
-        found = scores(task, data.y[held], fitted.predict(data.x[held]), names=names_for(task, asked))
+        found = scores(
+            task, data.y[held], fitted.predict(data.x[held]), names=names_for(task, asked), quantile=training.quantile
+        )
     bounded = record.rounds < training.max_iterations
     return Fit(fitted, metric, found[metric]["value"], found, record.curve(), record.rounds, bounded)
 
@@ -175,7 +177,7 @@ def check_metrics(spec: JobSpec, task: TaskType) -> None:
     Raises:
         InvalidSpec: `metric_does_not_fit`, with one violation for each that is not.
     """
-    named = {"/tuning/metric": metric_of(spec.tuning.metric, task)}
+    named = {"/tuning/metric": metric_of(spec.tuning.metric, task, spec.training.objective)}
     named |= {f"/evaluation/metrics/{place}": name for place, name in enumerate(spec.evaluation.metrics)}
     named |= {f"/gate/rules/{place}/metric": rule.metric for place, rule in enumerate(spec.gate.rules)}
     wrong = [
@@ -213,7 +215,7 @@ def run_trial(ctx: Context, *, params: Mapping[str, Any], history: Sequence[Tria
         Cancelled, LeaseLost: whatever `ctx.progress` raises.
     """
     data_task = matrix_of(ctx).task
-    minimize = lower_is_better(metric_of(ctx.spec.tuning.metric, data_task))
+    minimize = lower_is_better(metric_of(ctx.spec.tuning.metric, data_task, ctx.spec.training.objective))
     recorder = _Recorder(ctx, Pruning(ctx.spec, history, minimize=minimize))
     deadline = soft_deadline(ctx, share=0.9, seconds=ctx.spec.tuning.trial_seconds)
     try:

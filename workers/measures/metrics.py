@@ -4,12 +4,15 @@ import sys
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from scipy.special import xlogy
 
 from app.spec.decision import CLASSIFICATION_METRICS, LOWER_IS_BETTER, REGRESSION_METRICS
 from workers.measures.samples import Floats, Sample
 from workers.terms import TaskType
 
 DEFAULT_METRIC: dict[TaskType, str] = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
+OF_OBJECTIVE = {"poisson": "mean_poisson_deviance", "quantile": "mean_pinball_loss", "huber": "mae"}
+"""What `auto` stands for where the model of numbers minimises something else than squared errors."""
 USUAL_METRICS: dict[TaskType, tuple[str, ...]] = {
     "binary": ("accuracy", "average_precision", "balanced_accuracy", "brier", "f1", "log_loss", "mcc", "precision",
                "recall", "roc_auc"),
@@ -122,6 +125,21 @@ def _mape(sample: Sample) -> Floats:
     return sample.mean(np.abs(sample.rows.error) / size)
 
 
+def _mean_poisson_deviance(sample: Sample) -> Floats:
+    y, p = sample.rows.y, sample.rows.p
+    if (y < 0).any():
+        raise Undefined("a target is below 0")
+    if (p <= 0).any():
+        raise Undefined("a prediction is not above 0")
+    return sample.mean(2.0 * (xlogy(y, y / p) - y + p))
+
+
+def _mean_pinball_loss(sample: Sample) -> Floats:
+    """Koenker and Bassett (1978), https://doi.org/10.2307/1913643."""
+    short = -sample.rows.error
+    return sample.mean(np.maximum(sample.rows.quantile * short, (sample.rows.quantile - 1.0) * short))
+
+
 def _median_absolute_error(sample: Sample) -> Floats:
     if sample.rows.bins == sys.maxsize:
         return np.array([np.median(np.abs(sample.rows.error))])
@@ -147,14 +165,18 @@ METRICS: dict[str, Callable[[Sample], Floats]] = {
     "mape": _mape,
     "r2": _r2,
     "median_absolute_error": _median_absolute_error,
+    "mean_poisson_deviance": _mean_poisson_deviance,
+    "mean_pinball_loss": _mean_pinball_loss,
 }
 COUNTED = frozenset({"accuracy", "balanced_accuracy", "f1", "precision", "recall", "mcc"})
 """Functions of the confusion matrix alone: their resamples need no rows."""
 
 
-def metric_of(name: str, task: TaskType) -> str:
-    """`name`, or the default metric of `task` for `auto`."""
-    return DEFAULT_METRIC[task] if name == "auto" else name
+def metric_of(name: str, task: TaskType, objective: str = "auto") -> str:
+    """`name`; for `auto` the metric that a model of `task` with `objective` is judged by."""
+    if name != "auto":
+        return name
+    return OF_OBJECTIVE.get(objective, DEFAULT_METRIC[task]) if task == "regression" else DEFAULT_METRIC[task]
 
 
 def lower_is_better(name: str) -> bool:

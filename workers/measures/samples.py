@@ -24,12 +24,14 @@ class Rows:
         task: What is predicted.
         y: (rows,) class index or number.
         p: (rows, classes) probabilities, or (rows,) numbers.
+        quantile: Which one `p` is meant to be, where a metric asks.
         bins: How many distinct scores to tell apart where rows are ranked.
     """
 
     task: TaskType
     y: Floats
     p: Floats
+    quantile: float = 0.5
     bins: int = sys.maxsize
     kept: dict[int, Any] = field(default_factory=dict, repr=False)
 

@@ -5,12 +5,13 @@ MacGibbon, 2006), confusion matrices directly from their multinomial distributio
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from workers.measures.metrics import COUNTED, METRICS, Undefined, metric_of
+from workers.measures.metrics import COUNTED, METRICS, Undefined
 from workers.measures.samples import Floats, Rows, Sample
 from workers.terms import TaskType
 
@@ -26,7 +27,14 @@ MOST_CLASSES = 50
 
 
 def scores(
-    task: TaskType, y: Floats, p: Floats, *, names: Sequence[str], intervals: bool = False, seed: int = 0
+    task: TaskType,
+    y: Floats,
+    p: Floats,
+    *,
+    names: Sequence[str],
+    quantile: float = 0.5,
+    intervals: bool = False,
+    seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """By name: `{"value": v}`, with `low` and `high` of the 95 % interval where `intervals`.
 
@@ -35,16 +43,15 @@ def scores(
     Args:
         y: (rows,) class index or number.
         p: (rows, classes) probabilities or (rows,) numbers.
-        names: Metrics; `auto` is the task's default one.
+        names: Metrics.
+        quantile: What `p` is meant to be, for `mean_pinball_loss`.
     """
-    rows = Rows(task, y, p)
-    found = {name: _value(rows, metric_of(name, task)) for name in names}
+    rows = Rows(task, y, p, quantile)
+    found = {name: _value(rows, name) for name in names}
     if intervals:
-        drawn = resampled(
-            rows, [metric_of(name, task) for name in names if found[name]["value"] is not None], seed=seed
-        )
+        drawn = resampled(rows, [name for name in names if found[name]["value"] is not None], seed=seed)
         for name, entry in found.items():
-            entry.update(_interval(entry["value"], drawn.get(metric_of(name, task))))
+            entry.update(_interval(entry["value"], drawn.get(name)))
     return found
 
 
@@ -98,7 +105,7 @@ def resampled(rows: Rows, names: Sequence[str], *, seed: int) -> dict[str, Float
 def _reweighted(
     rows: Rows, names: Sequence[str], *, random: np.random.Generator, resamples: int
 ) -> dict[str, Floats]:  # fmt: skip
-    coarse = Rows(rows.task, rows.y, rows.p, bins=BINS)
+    coarse = replace(rows, bins=BINS, kept={})
     step = max(1, CHUNK_WEIGHTS // len(rows.y))
     parts: dict[str, list[Floats]] = {name: [] for name in names}
     with np.errstate(all="ignore"):

@@ -43,7 +43,7 @@ def planned(spec: JobSpec, facts: Facts | None = None) -> Plan:
         trials = 0
     named = None if spec.task.type == "auto" else spec.task.type
     task = facts.task if facts is not None else named
-    metric = tuning.metric if task is None else metric_of(tuning.metric, task)
+    metric = tuning.metric if task is None else metric_of(tuning.metric, task, spec.training.objective)
     return Plan(
         strategy=strategy, trials=trials, parallel=min(tuning.max_parallel, max(1, trials)),
         minimize=lower_is_better(metric), metric=metric,

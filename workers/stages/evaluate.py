@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from app.spec.modelling import Training
 from workers import explain
 from workers.context import Context, Done, Warned
 from workers.fitting.trials import matrix_of
@@ -34,19 +35,22 @@ def run(ctx: Context) -> Done:
         *(rule.metric for rule in ctx.spec.gate.rules),
         ctx.outputs["train"]["metric"],
     ]
-    names = names_for(data.task, asked)
+    names, quantile = names_for(data.task, asked), ctx.spec.training.quantile
     with limited(ctx.threads):
         ctx.progress(0, 3)
         predicted: dict[Part, Floats] = {
             part: fitted.predict(data.x[data.where(part)]) for part in ("validation", "test")
         }
         ctx.progress(1, 3)
-        validation = scores(data.task, data.y[data.where("validation")], predicted["validation"], names=names)
+        validation = scores(
+            data.task, data.y[data.where("validation")], predicted["validation"], names=names, quantile=quantile
+        )
         test = scores(
-            data.task, data.y[data.where("test")], predicted["test"], names=names, intervals=True, seed=ctx.seed
+            data.task, data.y[data.where("test")], predicted["test"], names=names, quantile=quantile, intervals=True,
+            seed=ctx.seed,
         )  # fmt: skip
         ctx.progress(2, 3)
-        report = _report(data, fitted, predicted["test"], {"test": test, "validation": validation})
+        report = _report(data, fitted, predicted["test"], {"test": test, "validation": validation}, ctx.spec.training)
     _put_predictions(ctx, data, predicted["test"])
     path = ctx.workspace.scratch / "evaluation.json"
     path.write_text(json.dumps(report, allow_nan=False, sort_keys=True), encoding="utf-8")
@@ -64,12 +68,14 @@ def run(ctx: Context) -> Done:
     )  # fmt: skip
 
 
-def _report(data: Prepared, fitted: Fitted, predicted: Floats, metrics: dict[str, Any]) -> dict[str, Any]:
+def _report(
+    data: Prepared, fitted: Fitted, predicted: Floats, metrics: dict[str, Any], training: Training
+) -> dict[str, Any]:
     y = data.y[data.where("test")]
     report: dict[str, Any] = {
         "task": data.task, "classes": list(data.classes),
         "rows": {part: int(data.where(part).sum()) for part in PARTS},
-        "metrics": metrics, "baseline": explain.baseline(data, list(metrics["test"])),
+        "metrics": metrics, "baseline": explain.baseline(data, list(metrics["test"]), training),
         "importances": explain.importances(fitted, data),
     }  # fmt: skip
     if data.classes and len(data.classes) <= MOST_CLASSES_IN_MATRIX:

@@ -16,6 +16,7 @@ from app.errors import DigestMismatch, InvalidSpec, MachineError
 from app.spec.algorithms import LinearParams
 from app.spec.modelling import Dimension
 from workers.matrix.prepared import Prepared
+from workers.measures.metrics import metric_of
 from workers.measures.scoring import scores
 from workers.terms import TaskType
 from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe, train_weights
@@ -116,10 +117,9 @@ class _Report:
     def __call__(self, fitted: LinearFitted) -> bool:
         value, held = None, self.fold.validation
         if held is not None:
-            found = scores(
-                self.data.task, self.data.y[held], fitted.predict(self.data.x[held]), names=[self.recipe.metric]
-            )
-            value = found[self.recipe.metric]["value"]
+            metric = metric_of(self.recipe.metric, self.data.task, self.recipe.objective)
+            found = scores(self.data.task, self.data.y[held], fitted.predict(self.data.x[held]), names=[metric])
+            value = found[metric]["value"]
         self.company.on_iteration(fitted.iterations, float("nan") if value is None else float(value))
         return time.monotonic() >= self.company.deadline
 
