@@ -97,24 +97,13 @@ class PostgresConfig(Part):
     ca: Authority | None = None
 
 
-class PostgresSecret(Part):
-    """The password of the role."""
-
-    password: Hidden
-
-
-class MysqlConfig(Part):
+class MysqlConfig(PostgresConfig):
     """Where a MySQL or MariaDB database is, and as whom it is read."""
 
-    host: Host
     port: Annotated[int, Field(ge=1, le=65_535)] = 3306
-    database: Name
-    user: Name
-    sslmode: SslMode = "prefer"
-    ca: Authority | None = None
 
 
-class MysqlSecret(Part):
+class RoleSecret(Part):
     """The password of the role."""
 
     password: Hidden
@@ -190,7 +179,7 @@ class PostgresConnection(Part):
     name: ConnectionName
     kind: Literal["postgres"]
     config: PostgresConfig
-    secret: PostgresSecret | None = None
+    secret: RoleSecret | None = None
 
 
 class MysqlConnection(Part):
@@ -209,7 +198,7 @@ class MysqlConnection(Part):
     name: ConnectionName
     kind: Literal["mysql"]
     config: MysqlConfig
-    secret: MysqlSecret | None = None
+    secret: RoleSecret | None = None
 
 
 class SqliteConnection(Part):

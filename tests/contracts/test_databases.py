@@ -16,17 +16,15 @@ from psycopg import sql
 
 from app.egress import Relay
 from app.egress.own import OWN_TABLES
-from app.errors import Cancelled, EgressDenied, SourceRefused, SourceUnavailable, TrainhouseError
+from app.errors import Cancelled, EgressDenied, SourceRefused, SourceUnavailable
 from app.settings import Settings
-from app.settings import settings as process_settings
 from app.tables import Row
 from standalone.engines import Engines
 from tests.contracts.test_sources import TABLE, digest
 from tests.learning import make_context
 from tests.mariadb import MariaDB
+from tests.sources import configured, refusal, result
 from workers.context import ConnectionRef, Context
-from workers.sources import SOURCES
-from workers.sources.base import SourceResult
 from workers.table.snapshot import data_digest
 
 __all__ = ["digest"]
@@ -59,14 +57,10 @@ def place(
 ) -> Iterator[Place]:
     """Postgres, MariaDB and a SQLite file, each with the table and, where it knows roles, one that may only read."""
     folder = tmp_path_factory.mktemp("sqlite")
-    with pytest.MonkeyPatch.context() as patch:
-        allowed = {"TRAINHOUSE_EGRESS_ALLOW": "127.0.0.0/8", "TRAINHOUSE_SQLITE_DIR": str(folder)}
-        for name, value in (engines.variables() | allowed).items():
-            patch.setenv(name, value)
-        process_settings.cache_clear()
+    allowed = {"TRAINHOUSE_EGRESS_ALLOW": "127.0.0.0/8", "TRAINHOUSE_SQLITE_DIR": str(folder)}
+    with configured(engines.variables() | allowed):
         postgres, mysql, sqlite = in_postgres(engines), in_mariadb(mariadb), in_sqlite(folder)
         yield Place({"postgres": postgres, "mysql": mysql, "sqlite": sqlite}, folder, mariadb)
-    process_settings.cache_clear()
 
 
 def in_postgres(engines: Engines) -> ConnectionRef:
@@ -108,17 +102,6 @@ def in_sqlite(folder: Path) -> ConnectionRef:
 def moment(*parts: int) -> dt.datetime:
     """A time as the canonical table holds it: in UTC, without saying so."""
     return dt.datetime(*parts, tzinfo=dt.UTC).replace(tzinfo=None)
-
-
-def result(ctx: Context) -> SourceResult:
-    (source,) = ctx.spec.data.sources.values()
-    return SOURCES[source.kind](source, ctx)
-
-
-def refusal(ctx: Context) -> TrainhouseError:
-    with pytest.raises(TrainhouseError) as refused:
-        result(ctx)
-    return refused.value
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,6 +17,7 @@ from app.settings import settings as process_settings
 from tests import fake_feast
 from tests.fake_feast import Offline, OldOffline, Said, told
 from tests.learning import make_context
+from tests.sources import NO_ENGINES, configured
 from workers.context import ConnectionRef, Context
 from workers.sources.feast import offline as offline_client
 from workers.sources.feast import wire
@@ -24,10 +25,6 @@ from workers.sources.feature_store import enrich
 from workers.table.canonical import canonical
 
 TOKEN = "a-very-secret-token"
-PROCESS_SETTINGS = {
-    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "EGRESS_ALLOW": "127.0.0.0/8", "S3_ENDPOINT": "127.0.0.1:2",
-    "S3_ACCESS_KEY": "none", "S3_SECRET_KEY": "none", "SECRET_KEYS": "none",
-}  # fmt: skip
 PEOPLE = canonical(pa.table({
     "name": ["a secret name"] * 6, "driver_id": [12, 3, 20, None, 3, 31],
     "at": pa.array([86_400_000_000 * day for day in (3, 1, 2, 4, 1, 5)], pa.timestamp("us", "UTC")),
@@ -35,12 +32,9 @@ PEOPLE = canonical(pa.table({
 
 
 @pytest.fixture(autouse=True)
-def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in PROCESS_SETTINGS.items():
-        monkeypatch.setenv(f"TRAINHOUSE_{name}", value)
-    process_settings.cache_clear()
-    yield
-    process_settings.cache_clear()
+def loopback() -> Iterator[None]:
+    with configured(NO_ENGINES):
+        yield
 
 
 def context(folder: Path, *, mode: str, config: dict[str, Any], features: list[str], **more: Any) -> Context:

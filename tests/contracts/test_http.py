@@ -11,32 +11,23 @@ from typing import Any
 import pytest
 
 from app.errors import EgressDenied, InvalidData, SourceRefused, SourceUnavailable, TooLarge, TrainhouseError
-from app.settings import settings as process_settings
 from tests.contracts.test_sources import FILES, TABLE, as_csv, digest
 from tests.learning import make_context
+from tests.sources import NO_ENGINES, configured, result
+from tests.sources import refusal as refused_by
 from tests.wire import Answer, listening, offering, saying
 from workers.context import ConnectionRef, Context
-from workers.sources import SOURCES
 from workers.sources import http as http_source
-from workers.sources.base import SourceResult
 from workers.table.snapshot import data_digest
 
 __all__ = ["digest"]
 CSV = as_csv(TABLE)
-REFERENCE = {
-    "TRAINHOUSE_DATABASE_URL": "postgresql://x@127.0.0.1:1/x", "TRAINHOUSE_S3_ENDPOINT": "127.0.0.1:2",
-    "TRAINHOUSE_S3_ACCESS_KEY": "a", "TRAINHOUSE_S3_SECRET_KEY": "b", "TRAINHOUSE_EGRESS_ALLOW": "127.0.0.0/8",
-    "TRAINHOUSE_SECRET_KEYS": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
-}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def loopback_allowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in REFERENCE.items():
-        monkeypatch.setenv(name, value)
-    process_settings.cache_clear()
-    yield
-    process_settings.cache_clear()
+def loopback_allowed() -> Iterator[None]:
+    with configured(NO_ENGINES):
+        yield
 
 
 def asking(folder: Path, url: str, *, ref: ConnectionRef | None = None, **source: Any) -> Context:
@@ -45,16 +36,10 @@ def asking(folder: Path, url: str, *, ref: ConnectionRef | None = None, **source
     return make_context(folder, spec, connections={ref.name: ref} if ref else {})
 
 
-def result(ctx: Context) -> SourceResult:
-    (source,) = ctx.spec.data.sources.values()
-    return SOURCES[source.kind](source, ctx)
-
-
 def refusal(ctx: Context) -> TrainhouseError:
-    with pytest.raises(TrainhouseError) as refused:
-        result(ctx)
+    refused = refused_by(ctx)
     assert not list(ctx.workspace.scratch.glob("fetched*"))
-    return refused.value
+    return refused
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -9,23 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from minio import Minio
-from psycopg import sql
 
 from app.errors import EgressDenied, InvalidData, SourceRefused, SourceUnavailable
-from app.settings import settings as process_settings
 from standalone.engines import Engines
 from tests.learning import DATASET_ID, make_context
+from tests.sources import configured, refusal, result
 from workers.context import ConnectionRef, Context
-from workers.sources import SOURCES
 from workers.table.snapshot import data_digest
 
-BUCKET, READER, PASSWORD = "contract-lake", "contract_reader", "reads-tables-only"
+BUCKET = "contract-lake"
+STORED = {"kind": "s3", "connection": "lake", "uri": f"s3://{BUCKET}/deep.csv.gz"}
 UTC = dt.UTC
 TABLE = pa.table({
     "number": pa.array([1, None, 3, -4], pa.int32()),
@@ -79,25 +77,21 @@ FILES: dict[str, Callable[[pa.Table], bytes]] = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where the table can be read from outside: connections, and the sources that name them."""
+    """Where the table can be read from outside."""
 
-    connections: dict[str, ConnectionRef]
+    lake: ConnectionRef
     s3: Minio
 
     def context(self, folder: Path, source: dict[str, Any], **changes: ConnectionRef) -> Context:
         spec = {"task": {"target": "number"}, "data": {"sources": {"main": source}}}
-        return make_context(folder, spec, connections={**self.connections, **changes})
+        return make_context(folder, spec, connections={"lake": self.lake, **changes})
 
 
 @pytest.fixture(scope="module")
 def place(engines: Engines) -> Iterator[Place]:
-    """The table in a bucket, in two files, and in Postgres, with a role that may only read it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (engines.variables() | {"TRAINHOUSE_EGRESS_ALLOW": "127.0.0.1/32"}).items():
-            patch.setenv(name, value)
-        process_settings.cache_clear()
+    """The table in a bucket, in two files."""
+    with configured(engines.variables() | {"TRAINHOUSE_EGRESS_ALLOW": "127.0.0.1/32"}):
         yield _filled(engines)
-    process_settings.cache_clear()
 
 
 def _filled(engines: Engines) -> Place:
@@ -108,26 +102,8 @@ def _filled(engines: Engines) -> Place:
                        "one/_SUCCESS": b"x", "one/deep/c.csv": as_csv(TABLE), "deep.csv.gz": gzip.compress(as_csv(TABLE)),
                        "broken.parquet": b"PAR1 and then nothing that Parquet would know PAR1"}.items():  # fmt: skip
         store.put_object(BUCKET, name, io.BytesIO(data), len(data))
-    with psycopg.connect(engines.postgres.admin_url, autocommit=True) as session:
-        session.execute(sql.SQL("create role contract_reader login password {}").format(sql.Literal(PASSWORD)))
-        session.execute("create table contract_table (number smallint, real double precision, word text, truth boolean,"
-                        " day date, moment timestamptz, code text)")  # fmt: skip
-        with session.cursor() as cursor:
-            cursor.executemany("insert into contract_table values (%s, %s, %s, %s, %s, %s, %s)",
-                               [tuple(row.values()) for row in TABLE.to_pylist()])  # fmt: skip
-        session.execute("grant select on contract_table to contract_reader")
-        host, port, name = session.info.host, session.info.port, session.info.dbname
-    return Place({
-        "lake": ConnectionRef("lake", "s3", {"endpoint": s3.endpoint, "secure": False},
-                              {"access_key": s3.access_key, "secret_key": s3.secret_key}),
-        "warehouse": ConnectionRef("warehouse", "postgres", {"host": host, "port": port, "database": name, "user": READER},
-                                   {"password": PASSWORD}),
-    }, store)  # fmt: skip
-
-
-def read(ctx: Context) -> pa.Table:
-    (source,) = ctx.spec.data.sources.values()
-    return SOURCES[source.kind](source, ctx).table
+    secret = {"access_key": s3.access_key, "secret_key": s3.secret_key}
+    return Place(ConnectionRef("lake", "s3", {"endpoint": s3.endpoint, "secure": False}, secret), store)
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +112,13 @@ def digest(tmp_path_factory: pytest.TempPathFactory) -> str:
     ctx = make_context(
         tmp_path_factory.mktemp("csv"), {"task": {"target": "number"}}, table=as_csv(TABLE), filename="t.csv"
     )
-    return data_digest(read(ctx))
+    return data_digest(result(ctx).table)
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_an_uploaded_file_of_any_format_gives_the_same_table(kind: str, tmp_path: Path, digest: str):
     ctx = make_context(tmp_path, {"task": {"target": "number"}}, table=FILES[kind](TABLE), filename=f"t.{kind}")
-    assert data_digest(read(ctx)) == digest
+    assert data_digest(result(ctx).table) == digest
 
 
 @pytest.mark.parametrize(
@@ -150,125 +126,44 @@ def test_an_uploaded_file_of_any_format_gives_the_same_table(kind: str, tmp_path
 )
 def test_files_in_a_store_give_the_same_table(place: Place, uri: str, tmp_path: Path, digest: str):
     ctx = place.context(tmp_path, {"kind": "s3", "connection": "lake", "uri": f"s3://{BUCKET}/{uri}"})
-    assert data_digest(read(ctx)) == digest
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        {"table": "contract_table"},
-        {"table": "public.contract_table"},
-        {"query": "select * from contract_table;"},
-        {
-            "query": "select number, real::numeric, word::varchar(40), truth, day, moment, code from contract_table -- all"
-        },
-    ],
-)
-def test_a_database_gives_the_same_table(place: Place, source: dict[str, Any], tmp_path: Path, digest: str):
-    ctx = place.context(tmp_path, {"kind": "database", "connection": "warehouse", **source})
-    assert data_digest(read(ctx)) == digest
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "select 1; drop table contract_table",
-        "delete from contract_table",
-        "with gone as (delete from contract_table returning *) select * from gone",
-        "select 1 as a) as x; drop table contract_table; select * from (select 1 as a",
-        "copy contract_table to program 'true'",
-        "select pg_read_file('/etc/passwd') as a",
-        "select nothing from contract_table",
-        "select 1 / 0 as a",
-    ],
-)
-def test_a_database_runs_one_select_and_nothing_else(place: Place, query: str, tmp_path: Path):
-    ctx = place.context(tmp_path, {"kind": "database", "connection": "warehouse", "query": query})
-    with pytest.raises(SourceRefused) as refused:
-        read(ctx)
-    assert PASSWORD not in str(refused.value)
-
-
-def test_a_function_cannot_make_the_session_writable(place: Place, tmp_path: Path):
-    query = "select set_config('transaction_read_only', 'off', false) as a"
-    with pytest.raises(SourceRefused, match="read-write mode"):
-        read(place.context(tmp_path, {"kind": "database", "connection": "warehouse", "query": query}))
-
-
-def test_more_rows_than_allowed_are_refused(place: Place, tmp_path: Path):
-    source = {"kind": "database", "connection": "warehouse", "table": "contract_table", "max_rows": 3}
-    with pytest.raises(InvalidData) as refused:
-        read(place.context(tmp_path, source))
-    assert refused.value.stable_code == "too_many_rows"
-
-
-def test_a_superuser_is_refused(place: Place, engines: Engines, tmp_path: Path):
-    with psycopg.connect(engines.postgres.admin_url) as session:
-        info = session.info
-        config = {"host": info.host, "port": info.port, "database": info.dbname, "user": info.user}
-        power = ConnectionRef("power", "postgres", config, {"password": info.password})
-    ctx = place.context(tmp_path, {"kind": "database", "connection": "power", "table": "contract_table"}, power=power)
-    with pytest.raises(SourceRefused) as refused:
-        read(ctx)
-    assert refused.value.stable_code == "too_powerful"
+    assert data_digest(result(ctx).table) == digest
 
 
 def _changed(found: ConnectionRef, *, secret: dict[str, str] | None = None, **config: Any) -> ConnectionRef:
     return ConnectionRef(found.name, found.kind, {**found.config, **config}, {**found.secret, **(secret or {})})
 
 
-def test_a_wrong_password_is_the_callers_to_mend(place: Place, tmp_path: Path):
-    wrong = _changed(place.connections["warehouse"], secret={"password": "a-wrong-password"})
-    source = {"kind": "database", "connection": "warehouse", "table": "contract_table"}
-    with pytest.raises(SourceRefused) as refused:
-        read(place.context(tmp_path, source, warehouse=wrong))
-    assert "a-wrong-password" not in str(refused.value)
-
-
 def test_a_wrong_secret_key_is_the_callers_to_mend(place: Place, tmp_path: Path):
-    wrong = _changed(place.connections["lake"], secret={"secret_key": "a-wrong-secret"})
-    with pytest.raises(SourceRefused):
-        read(
-            place.context(
-                tmp_path, {"kind": "s3", "connection": "lake", "uri": f"s3://{BUCKET}/deep.csv.gz"}, lake=wrong
-            )
-        )
+    wrong = _changed(place.lake, secret={"secret_key": "a-wrong-secret"})
+    assert isinstance(refusal(place.context(tmp_path, STORED, lake=wrong)), SourceRefused)
 
 
 @pytest.mark.parametrize("uri", [f"s3://{BUCKET}/none.csv", f"s3://{BUCKET}/none/*.csv", "s3://no-such-bucket/t.csv"])
 def test_a_missing_file_is_the_callers_to_mend(place: Place, uri: str, tmp_path: Path):
     with pytest.raises(SourceRefused):
-        read(place.context(tmp_path, {"kind": "s3", "connection": "lake", "uri": uri}))
+        result(place.context(tmp_path, {"kind": "s3", "connection": "lake", "uri": uri}))
 
 
 def test_a_broken_file_in_a_store_is_named(place: Place, tmp_path: Path):
     with pytest.raises(InvalidData) as refused:
-        read(place.context(tmp_path, {"kind": "s3", "connection": "lake", "uri": f"s3://{BUCKET}/broken.parquet"}))
+        result(place.context(tmp_path, {"kind": "s3", "connection": "lake", "uri": f"s3://{BUCKET}/broken.parquet"}))
     assert refused.value.stable_code == "not_a_parquet"
 
 
-def test_engines_that_do_not_answer_may_answer_later(place: Place, tmp_path: Path):
-    silent = {"lake": _changed(place.connections["lake"], endpoint="127.0.0.1:1"),
-              "warehouse": _changed(place.connections["warehouse"], port=1)}  # fmt: skip
-    for source in ({"kind": "s3", "connection": "lake", "uri": f"s3://{BUCKET}/deep.csv.gz"},
-                   {"kind": "database", "connection": "warehouse", "table": "contract_table"}):  # fmt: skip
-        with pytest.raises(SourceUnavailable):
-            read(place.context(tmp_path, source, **silent))
+def test_a_store_that_does_not_answer_may_answer_later(place: Place, tmp_path: Path):
+    silent = _changed(place.lake, endpoint="127.0.0.1:1")
+    assert isinstance(refusal(place.context(tmp_path, STORED, lake=silent)), SourceUnavailable)
 
 
-def test_addresses_inside_are_out_of_reach(place: Place, tmp_path: Path):
-    inside = {"lake": _changed(place.connections["lake"], endpoint="169.254.169.254:80"),
-              "warehouse": _changed(place.connections["warehouse"], host="10.0.0.1")}  # fmt: skip
-    for source in ({"kind": "s3", "connection": "lake", "uri": f"s3://{BUCKET}/deep.csv.gz"},
-                   {"kind": "database", "connection": "warehouse", "table": "contract_table"}):  # fmt: skip
-        with pytest.raises(EgressDenied):
-            read(place.context(tmp_path, source, **inside))
+def test_an_address_inside_is_out_of_reach(place: Place, tmp_path: Path):
+    inside = _changed(place.lake, endpoint="169.254.169.254:80")
+    assert isinstance(refusal(place.context(tmp_path, STORED, lake=inside)), EgressDenied)
 
 
 def test_an_unknown_connection_or_data_set_is_the_callers_to_mend(place: Place, tmp_path: Path):
     with pytest.raises(SourceRefused):
-        read(place.context(tmp_path, {"kind": "s3", "connection": "nobody", "uri": f"s3://{BUCKET}/x.csv"}))
+        result(place.context(tmp_path, {"kind": "s3", "connection": "nobody", "uri": f"s3://{BUCKET}/x.csv"}))
     with pytest.raises(SourceRefused):
-        read(place.context(tmp_path, {"kind": "s3", "connection": "warehouse", "uri": f"s3://{BUCKET}/x.csv"}))
+        result(place.context(tmp_path, {"kind": "s3", "connection": "other", "uri": f"s3://{BUCKET}/x.csv"}))
     with pytest.raises(InvalidData):
-        read(place.context(tmp_path, {"kind": "dataset", "dataset_id": DATASET_ID}))
+        result(place.context(tmp_path, {"kind": "dataset", "dataset_id": DATASET_ID}))

@@ -12,23 +12,20 @@ import pytest
 
 from app.errors import SourceRefused, SourceUnavailable, TrainhouseError
 from app.settings import settings as process_settings
-from tests.contracts.test_http import REFERENCE
 from tests.learning import make_context
+from tests.sources import NO_ENGINES, configured
 from workers.context import ConnectionRef, Context
 from workers.sources import SOURCES
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Iterator[Path]:
     """The operator's folder, with a database in it, and one beside it."""
-    for name, value in (REFERENCE | {"TRAINHOUSE_SQLITE_DIR": str(tmp_path / "offered")}).items():
-        monkeypatch.setenv(name, value)
-    process_settings.cache_clear()
     (tmp_path / "offered").mkdir()
     made(tmp_path / "offered" / "rows.db")
     made(tmp_path / "secret.db")
-    yield tmp_path / "offered"
-    process_settings.cache_clear()
+    with configured(NO_ENGINES | {"TRAINHOUSE_SQLITE_DIR": str(tmp_path / "offered")}):
+        yield tmp_path / "offered"
 
 
 def made(path: Path, *statements: str) -> Path:

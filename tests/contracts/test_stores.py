@@ -18,9 +18,9 @@ from minio import Minio
 
 from app.egress.pinned import MAX_DOCUMENT_BYTES
 from app.errors import Cancelled, EgressDenied, InvalidData, SourceRefused, SourceUnavailable
-from app.settings import settings as process_settings
 from standalone.engines import Engines
 from tests.learning import make_context
+from tests.sources import configured
 from workers.context import ConnectionRef, Context
 from workers.sources import s3
 from workers.sources.base import SourceResult
@@ -56,10 +56,7 @@ OBJECTS: dict[str, bytes] = {
 @pytest.fixture(scope="module")
 def lake(engines: Engines) -> Iterator[tuple[Minio, ConnectionRef]]:
     """The objects in a bucket, and a connection to it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (engines.variables() | {"TRAINHOUSE_EGRESS_ALLOW": "127.0.0.1/32"}).items():
-            patch.setenv(name, value)
-        process_settings.cache_clear()
+    with configured(engines.variables() | {"TRAINHOUSE_EGRESS_ALLOW": "127.0.0.1/32"}):
         own = engines.s3
         client = Minio(own.endpoint, own.access_key, own.secret_key, secure=False, region="us-east-1")
         client.make_bucket(BUCKET)
@@ -67,7 +64,6 @@ def lake(engines: Engines) -> Iterator[tuple[Minio, ConnectionRef]]:
             client.put_object(BUCKET, key, io.BytesIO(data), len(data))
         secret = {"access_key": own.access_key, "secret_key": own.secret_key}
         yield client, ConnectionRef("lake", "s3", {"endpoint": own.endpoint, "secure": False}, secret)
-    process_settings.cache_clear()
 
 
 Read = Callable[..., SourceResult]

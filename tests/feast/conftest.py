@@ -11,19 +11,15 @@ from typing import Any
 
 import pytest
 
-from app.settings import settings as process_settings
 from standalone.children import Child
 from tests.driver import eventually
 from tests.feast import world
+from tests.sources import NO_ENGINES, configured
 from workers.context import ConnectionRef
 
 ROOT = Path(__file__).parents[2]
 FEAST = ROOT / ".venv-feast/bin/feast"
 REPO = Path(__file__).parent / "repo"
-PROCESS_SETTINGS = {
-    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "EGRESS_ALLOW": "127.0.0.0/8", "S3_ENDPOINT": "127.0.0.1:2",
-    "S3_ACCESS_KEY": "none", "S3_SECRET_KEY": "none", "SECRET_KEYS": "none",
-}  # fmt: skip
 
 
 class Feast:
@@ -128,10 +124,7 @@ def feast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feast]:
 
 
 @pytest.fixture
-def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def loopback() -> Iterator[None]:
     """This process may reach 127.0.0.1, as a worker of an operator who allows it."""
-    for name, value in PROCESS_SETTINGS.items():
-        monkeypatch.setenv(f"TRAINHOUSE_{name}", value)
-    process_settings.cache_clear()
-    yield
-    process_settings.cache_clear()
+    with configured(NO_ENGINES):
+        yield

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from app.errors import EgressDenied, InvalidData, InvalidSpec, SourceRefused, SourceUnavailable, TrainhouseError
-from app.settings import settings as process_settings
-from tests.contracts.test_http import REFERENCE
 from tests.learning import make_context
 from tests.rogues import NOTICE, Reply, column, forever, message, mysql, packet, postgres, result, silent
+from tests.sources import NO_ENGINES, configured
 from tests.wire import Answer, listening
 from workers.context import ConnectionRef, Context
 from workers.sources import SOURCES
@@ -28,13 +27,10 @@ SECRET = "the-password-of-the-role"
 
 
 @pytest.fixture(autouse=True)
-def loopback_allowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def loopback_allowed() -> Iterator[None]:
     """The operator allows 127.0.0.1, so that the servers of these tests can be reached, and nothing else."""
-    for name, value in (REFERENCE | {"TRAINHOUSE_EGRESS_ALLOW": "127.0.0.1/32"}).items():
-        monkeypatch.setenv(name, value)
-    process_settings.cache_clear()
-    yield
-    process_settings.cache_clear()
+    with configured(NO_ENGINES | {"TRAINHOUSE_EGRESS_ALLOW": "127.0.0.1/32"}):
+        yield
 
 
 def reading(folder: Path, source: dict[str, Any], *refs: ConnectionRef, seconds: float = 60.0) -> Context:

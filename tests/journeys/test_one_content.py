@@ -141,16 +141,23 @@ def test_rows_of_a_sqlite_file_have_the_same_digest(stack: RunningStack, table: 
     assert digest(stack, {"kind": "database", "connection": "sensors", "table": "t"}) == reference
 
 
+def a_bucket(stack: RunningStack, name: str) -> Minio:
+    """The store with an empty bucket, and a connection of the same name that leads there."""
+    s3 = stack.engines.s3
+    client = Minio(s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, secure=False, region="us-east-1")
+    client.make_bucket(name)
+    made = stack.client.post("/v1/connections", json={
+        "name": name, "kind": "s3", "config": {"endpoint": s3.endpoint, "secure": False},
+        "secret": {"access_key": s3.access_key, "secret_key": s3.secret_key},
+    })  # fmt: skip
+    assert s3.secret_key not in json.dumps(agreed(made))
+    return client
+
+
 def test_other_files_in_a_store_have_the_same_digest(
     stack: RunningStack, table: Path, reference: str, tmp_path: Path
 ) -> None:
-    s3 = stack.engines.s3
-    client = Minio(s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, secure=False, region="us-east-1")
-    client.make_bucket("pond")
-    agreed(stack.client.post("/v1/connections", json={
-        "name": "pond", "kind": "s3", "config": {"endpoint": s3.endpoint, "secure": False},
-        "secret": {"access_key": s3.access_key, "secret_key": s3.secret_key},
-    }))  # fmt: skip
+    client = a_bucket(stack, "pond")
     for written in (as_itself, as_gzip, as_jsonl, as_arrow):
         path = written(table, tmp_path)
         client.fput_object("pond", path.name, str(path))
@@ -160,19 +167,12 @@ def test_other_files_in_a_store_have_the_same_digest(
 def test_parquet_files_in_a_store_have_the_same_digest(
     stack: RunningStack, table: Path, reference: str, tmp_path: Path
 ) -> None:
-    s3 = stack.engines.s3
-    client = Minio(s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, secure=False, region="us-east-1")
-    client.make_bucket("lake")
+    client = a_bucket(stack, "lake")
     whole = pyarrow.csv.read_csv(table)
     for number, part in enumerate((whole.slice(0, 120), whole.slice(120))):
         path = tmp_path / f"part-{number}.parquet"
         pyarrow.parquet.write_table(part, path)
         client.fput_object("lake", f"tables/part-{number}.parquet", str(path))
-    made = stack.client.post("/v1/connections", json={
-        "name": "lake", "kind": "s3", "config": {"endpoint": s3.endpoint, "secure": False},
-        "secret": {"access_key": s3.access_key, "secret_key": s3.secret_key},
-    })  # fmt: skip
-    assert s3.secret_key not in json.dumps(agreed(made))
     assert digest(stack, {"kind": "s3", "connection": "lake", "uri": "s3://lake/tables/*.parquet"}) == reference
 
 

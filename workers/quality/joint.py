@@ -23,9 +23,11 @@ COMMON_ROWS = 10
 MAX_CODES = 250
 ROUNDS = 60
 SHOWN = 5
-PARAMS: dict[str, Any] = {
-    "objective": "binary", "num_leaves": 15, "learning_rate": 0.1, "min_data_in_leaf": 20, "max_bin": 63, "verbosity": -1, "deterministic": True, "force_row_wise": True,
+SMALL: dict[str, Any] = {
+    "num_leaves": 15, "learning_rate": 0.1, "min_data_in_leaf": 20, "max_bin": 63, "verbosity": -1,
+    "deterministic": True, "force_row_wise": True,
 }  # fmt: skip
+"""A small booster: enough to see whether there is something to learn."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _scored(
     x: Floats, side: Floats, learned: npt.NDArray[np.bool_], *, classes: Sequence[int], seed: int, threads: int
 ) -> tuple[float, Floats]:
     """(AUC on the rows that were not `learned`, gain by column)."""
-    params = {**PARAMS, "seed": seed % 2**31, "num_threads": threads}
+    params = {**SMALL, "objective": "binary", "seed": seed % 2**31, "num_threads": threads}
     data = lgb.Dataset(x[learned], side[learned], categorical_feature=list(classes), params=params)
     booster = lgb.train(params, data, num_boost_round=ROUNDS)
     score = np.asarray(booster.predict(x[~learned], num_threads=threads))

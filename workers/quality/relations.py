@@ -135,14 +135,20 @@ def _related(names: Sequence[str], words: str) -> Leak:
     return Leak(tuple(names), certain=True, kind="relation", score=1.0, message=f"The target is {words} in every row.")
 
 
-def _sum_in_words(names: Sequence[str], weights: Sequence[float]) -> str:
+def _simply(names: Sequence[str], weights: Sequence[float], *, whole: str, without: str) -> str | None:
+    """All of `names` with the weight 1 as `whole`, one against another as `without`; None where it is not so simple."""
     quoted = [repr(bounded(name)) for name in names]
     if all(weight == 1.0 for weight in weights):
-        return "the sum of " + " and ".join(quoted)
+        return f"the {whole} of " + " and ".join(quoted)
     if len(names) == 2 and sorted(weights) == [-1.0, 1.0]:
         plus = weights.index(1.0)
-        return f"{quoted[plus]} less {quoted[1 - plus]}"
-    return (
+        return f"{quoted[plus]} {without} {quoted[1 - plus]}"
+    return None
+
+
+def _sum_in_words(names: Sequence[str], weights: Sequence[float]) -> str:
+    quoted = [repr(bounded(name)) for name in names]
+    return _simply(names, weights, whole="sum", without="less") or (
         "a weighted sum, "
         + " + ".join(f"{weight:g} x {name}" for name, weight in zip(quoted, weights, strict=True))
         + " and a constant,"
@@ -150,13 +156,8 @@ def _sum_in_words(names: Sequence[str], weights: Sequence[float]) -> str:
 
 
 def _product_in_words(names: Sequence[str], weights: Sequence[float]) -> str:
-    quoted = [repr(bounded(name)) for name in names]
-    if all(weight == 1.0 for weight in weights):
-        return "the product of " + " and ".join(quoted)
-    if len(names) == 2 and sorted(weights) == [-1.0, 1.0]:
-        plus = weights.index(1.0)
-        return f"{quoted[plus]} divided by {quoted[1 - plus]}"
-    return "a product of powers of " + " and ".join(quoted)
+    simple = _simply(names, weights, whole="product", without="divided by")
+    return simple or "a product of powers of " + " and ".join(repr(bounded(name)) for name in names)
 
 
 def relabelled(table: pa.Table, types: Mapping[str, str]) -> list[tuple[str, str, int]]:

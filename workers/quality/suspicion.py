@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import lightgbm as lgb
 import numpy as np
@@ -12,7 +11,7 @@ import pyarrow as pa
 from scipy.stats import rankdata
 
 from app.errors import bounded
-from workers.quality.joint import encode
+from workers.quality.joint import SMALL, encode
 from workers.quality.leakage import Leak, Sample, auc, cells_of
 
 Floats = npt.NDArray[np.float64]
@@ -40,10 +39,6 @@ MISSING_WITHOUT = 0.05
 ROUNDS = 60
 CLASS_ROUNDS = 20
 FEW = 5
-PARAMS: dict[str, Any] = {
-    "num_leaves": 15, "learning_rate": 0.1, "min_data_in_leaf": 20, "max_bin": 63,
-    "verbosity": -1, "deterministic": True, "force_row_wise": True,
-}  # fmt: skip
 
 
 @dataclass
@@ -71,7 +66,7 @@ class Quick:
         task = {"objective": "regression"} if not classes else {"objective": "binary"} if classes == 2 else {
             "objective": "multiclass", "num_class": classes}  # fmt: skip
         params = {
-            **PARAMS,
+            **SMALL,
             **task,
             "seed": sample.seed % 2**31,
             "num_threads": self.threads,

@@ -1,6 +1,5 @@
 """Ingest: read every source, join them, and land one immutable table."""
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from workers.context import Context, Done
 from workers.engineering import derived, deriving, features, lineage
 from workers.engineering.expressions import refused
 from workers.engineering.lineage import Origin
+from workers.formats.names import like
 from workers.sources import ENRICHERS, SOURCES
 from workers.sources.base import SourceResult
 from workers.table import columns, snapshot
@@ -160,7 +160,7 @@ def missing_columns(spec: JobSpec, names: list[str]) -> list[Violation]:
     known = set(names)
     missing = [(pointer, name) for pointer, name in named_columns(spec) if name not in known]
     return [Violation(pointer=pointer, code="unknown_column", message=f"There is no column {bounded(name)!r}.",
-                      hint=_like(name, names), facts={"column": bounded(name)}) for pointer, name in missing[:100]]  # fmt: skip
+                      hint=like(name, names), facts={"column": bounded(name)}) for pointer, name in missing[:100]]  # fmt: skip
 
 
 def named_columns(spec: JobSpec) -> Iterable[tuple[str, str]]:
@@ -177,11 +177,3 @@ def named_columns(spec: JobSpec) -> Iterable[tuple[str, str]]:
     for pointer, mentioned in named.items():
         for name in mentioned:
             yield pointer + "/" + name.replace("~", "~0").replace("/", "~1"), name
-
-
-def _like(name: str, names: list[str]) -> str:
-    """A hint with the names most like `name`, or with the first few."""
-    lower = {known.lower(): known for known in names}
-    near = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
-    shown = ", ".join(repr(bounded(known)) for known in near or names[:10])
-    return f"Did you mean {shown}?" if near else f"The columns are {shown}{' …' if len(names) > 10 else ''}."
