@@ -12,6 +12,7 @@ from workers.context import Context, FanOut, TrialResult
 from workers.fitting.trials import run_trial
 from workers.matrix import prepared
 from workers.matrix.prepared import Prepared
+from workers.search.facts import Facts
 from workers.search.suggest import suggest
 from workers.stages import train
 from workers.terms import TaskType
@@ -58,7 +59,7 @@ def searched(ctx: Context, fan: FanOut, *, task: TaskType) -> Context:
     """`ctx` after all trials of `fan`, run one after another."""
     history: list[TrialResult] = []
     for number in range(fan.trials):
-        params = suggest(ctx.spec, number=number, history=history, running=[], seed=ctx.seed, task=task)
+        params = suggest(ctx.spec, Facts(task), number=number, history=history, running=[])
         history.append(result(ctx, number, params, history))
     return replace(ctx, trials=tuple(history))
 

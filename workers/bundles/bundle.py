@@ -24,7 +24,8 @@ from workers.matrix import encoding
 from workers.measures.answers import columns_of
 from workers.table import coerce
 from workers.terms import TaskType
-from workers.trainers import TRAINERS, Fitted
+from workers.trainers import ensemble
+from workers.trainers.ensemble import Ensemble, Packed
 
 if TYPE_CHECKING:
     from workers.engineering.derived import Derivation
@@ -137,7 +138,7 @@ class Bundle:
     metadata: Mapping[str, Any]
     files: Mapping[str, bytes]
     encoder: encoding.Encoder
-    fitted: Fitted
+    fitted: Ensemble
     readings: Mapping[str, Mapping[str, Any]]
     derivation: "Derivation | None"
 
@@ -205,14 +206,20 @@ def open_bundle(path: Path, *, threads: int = 1) -> Bundle:
     files = unpack(path)
     try:
         metadata = json.loads(files[METADATA])
-        trainer = TRAINERS[metadata["algorithm"]]
+        fitted = ensemble.opened(members_of(metadata, files), threads=threads)
         with tempfile.TemporaryDirectory() as folder:
-            for name in (ENCODER, trainer.filename):
-                Path(folder, name).write_bytes(files[name])
+            Path(folder, ENCODER).write_bytes(files[ENCODER])
             encoder = encoding.load(Path(folder, ENCODER))
-            fitted = trainer.load(Path(folder, trainer.filename), threads=threads)
         columns = json.loads(files.get(COLUMNS, b"{}"))
         derivation = derivation_of(columns)
-    except (KeyError, ValueError, InvalidData) as error:
+    except (KeyError, TypeError, ValueError, InvalidData) as error:
         raise DigestMismatch("The bundle lacks a part that every bundle has.") from error
     return Bundle(metadata, files, encoder, fitted, columns.get("readings", {}), derivation)
+
+
+def members_of(metadata: Mapping[str, Any], files: Mapping[str, bytes]) -> tuple[Packed, ...]:
+    """The members of the model that `metadata` names, each from its file."""
+    return tuple(
+        Packed(said["algorithm"], float(said["weight"]), said["params"], int(said["iterations"]), files[said["file"]])
+        for said in metadata["members"]
+    )

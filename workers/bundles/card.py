@@ -1,15 +1,31 @@
 """What a bundle says of its model in words: the model card, after Mitchell et al. (2019), and what it needs to run."""
 
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-LIBRARIES = ("lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops", "skrub")
+LIBRARIES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops", "skrub")
 
 
-def library_versions(*, derived: bool = False) -> dict[str, str]:
-    """The versions of the libraries that trained the model, by name; DuckDB where it has `derived` columns."""
-    return {name: version(name) for name in (*(("duckdb",) if derived else ()), *LIBRARIES)}
+OWN_LIBRARIES = {"lightgbm": ("lightgbm",), "xgboost": ("xgboost-cpu", "xgboost"), "catboost": ("catboost",)}
+"""By algorithm, the library that only its models need, under the names of the packages that bring it."""
+
+
+def library_versions(algorithms: Iterable[str], *, derived: bool = False) -> dict[str, str]:
+    """The versions of the libraries that a model of `algorithms` needs, by name; DuckDB where it has `derived` columns."""
+    own = {_installed(OWN_LIBRARIES[name]) for name in algorithms if name in OWN_LIBRARIES}
+    return {name: version(name) for name in sorted({*own, *LIBRARIES, *(("duckdb",) if derived else ())})}
+
+
+def _installed(packages: Sequence[str]) -> str:
+    """The first of `packages` that is installed; the last where none is, so that its absence is told."""
+    for name in packages[:-1]:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            continue
+        return name
+    return packages[-1]
 
 
 def requirements(libraries: Mapping[str, str]) -> str:
@@ -24,8 +40,7 @@ def card(metadata: Mapping[str, Any], *, inputs: Sequence[Mapping[str, str]], de
         f"# {metadata['model']}", "", description or "No description was given.", "",
         "## Model", "",
         f"- Task: {metadata['task']}, target `{_cell(metadata['target'])}`" + (f", classes {classes}" if classes else ""),
-        f"- Algorithm: {metadata['algorithm']}, {metadata['iterations']} iterations",
-        f"- Parameters: {_listed(metadata['params'])}",
+        *_members(metadata["members"]),
         f"- Rows: {_listed(metadata['rows'])}",
         f"- Data: `{metadata['digests']['data']}`",
         "", "## Metrics on the held-out test rows", "",
@@ -38,6 +53,20 @@ def card(metadata: Mapping[str, Any], *, inputs: Sequence[Mapping[str, str]], de
         "training data get an answer, but nothing here says how good it is. No fairness across groups was measured.", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _members(members: Sequence[Mapping[str, Any]]) -> list[str]:
+    if len(members) > 1:
+        told = [
+            f"  - {each['weight']:.3g} of {each['algorithm']} (`{each['file']}`), {each['iterations']} iterations:"
+            f" {_listed(each['params'])}"
+            for each in members
+        ]
+        return [f"- Algorithm: the weighted mean of {len(members)} models", *told]
+    only = members[0]
+    return [
+        f"- Algorithm: {only['algorithm']}, {only['iterations']} iterations", f"- Parameters: {_listed(only['params'])}",
+    ]  # fmt: skip
 
 
 def _cell(text: object) -> str:

@@ -17,7 +17,7 @@ from workers.measures.scoring import scores
 from workers.search.pruning import Pruning
 from workers.terms import TaskType
 from workers.threads import limited
-from workers.trainers import TRAINERS, Fitted, algorithm_of
+from workers.trainers import TRAINERS, Fitted, algorithm_of, ensemble
 from workers.trainers.contract import Company, Fold, Recipe
 
 CURVE_POINTS = 100
@@ -228,7 +228,8 @@ def run_trial(ctx: Context, *, params: Mapping[str, Any], history: Sequence[Tria
     model_path = None
     if _is_best(ctx, fit.value, history, minimize=minimize):
         model_path = ctx.workspace.scratch / "trial_model"
-        fit.fitted.save(model_path)
+        algorithm = algorithm_of(ctx.spec.training.algorithm)
+        ensemble.write([ensemble.packed(algorithm, params, fit.fitted)], model_path)
     metrics = {name: entry["value"] for name, entry in fit.metrics.items() if entry["value"] is not None}
     return TrialFit(fit.value, metrics, fit.fitted.iterations, fit.curve, model_path)
 

@@ -18,7 +18,7 @@ from workers.measures.samples import Floats, Rows
 from workers.measures.scoring import scores
 from workers.terms import PARTS, Part
 from workers.threads import limited
-from workers.trainers import TRAINERS, Fitted
+from workers.trainers import Fitted, ensemble
 
 MOST_CLASSES_IN_MATRIX = 200
 
@@ -29,7 +29,7 @@ def run(ctx: Context) -> Done:
     Output: `{metrics, validation, baseline}`, each by metric name, and `rows` by part; test metrics carry intervals.
     """
     data = matrix_of(ctx)
-    fitted = TRAINERS[ctx.outputs["train"]["algorithm"]].load(ctx.workspace.get("model"), threads=ctx.threads)
+    fitted = ensemble.load(ctx.workspace.get("model"), threads=ctx.threads)
     asked = [
         *ctx.spec.evaluation.metrics,
         *(rule.metric for rule in ctx.spec.gate.rules),

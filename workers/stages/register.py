@@ -20,7 +20,8 @@ from workers.matrix import encoding
 from workers.measures.answers import columns_of
 from workers.table import coerce, columns, snapshot
 from workers.threads import limited
-from workers.trainers import TRAINERS
+from workers.trainers import ensemble
+from workers.trainers.ensemble import Packed
 
 Floats = npt.NDArray[np.float64]
 
@@ -75,12 +76,11 @@ def prove(ctx: Context, path: Path, rows: Golden, *, expected: Sequence[Floats])
     Raises:
         ParityFailed, DeadlineExceeded: see `run`.
     """
-    trainer = TRAINERS[ctx.outputs["train"]["algorithm"]]
-    fitted = trainer.load(ctx.workspace.get("model"))
+    fitted = ensemble.load(ctx.workspace.get("model"))
     with limited(1):
         predicted = np.concatenate([fitted.predict(block) for block in expected])
     answered = golden.ask(path, rows, scratch=ctx.workspace.scratch, deadline=ctx.deadline)
-    golden.compare(predicted, answered, tolerance=trainer.tolerance)
+    golden.compare(predicted, answered, tolerance=fitted.tolerance)
     validated = ctx.outputs["validate"]
     known = columns_of(validated["task_type"], validated["classes"], answered[: rows.known.num_rows])
     for name, values in known.items():
@@ -93,19 +93,18 @@ def prove(ctx: Context, path: Path, rows: Golden, *, expected: Sequence[Floats])
 
 def bundle_files(ctx: Context, rows: Golden, document: dict[str, Any]) -> dict[str, bytes]:
     """The files of the bundle; none holds a time, a host, or a job's name, so equal models give equal bytes."""
-    algorithm = ctx.outputs["train"]["algorithm"]
-    model = ctx.workspace.get("model").read_bytes()
+    members = ensemble.read(ctx.workspace.get("model"))
     encoder = ctx.workspace.get("encoder").read_bytes()
     # What is said of the run, not of the model, would make equal models differ.
     spec = {
         name: part for name, part in ctx.spec.resolved().items() if name not in {"resources", "labels", "deployment"}
     }
-    metadata = metadata_of(ctx, spec=spec, model=model, encoder=encoder, features=rows.trained.column_names)
+    metadata = metadata_of(ctx, spec=spec, members=members, encoder=encoder, features=rows.trained.column_names)
     signature = signature_of(ctx, metadata, rows.known.schema)
     told = {COLUMNS: canonical_json(document)} if document["columns"] or document["readings"] else {}
     return {
         **told,
-        TRAINERS[algorithm].filename: model,
+        **{said["file"]: member.content for said, member in zip(metadata["members"], members, strict=True)},
         ENCODER: encoder,
         "spec.json": canonical_json(spec),
         METADATA: canonical_json(metadata),
@@ -119,23 +118,26 @@ def bundle_files(ctx: Context, rows: Golden, document: dict[str, Any]) -> dict[s
 
 
 def metadata_of(
-    ctx: Context, *, spec: dict[str, Any], model: bytes, encoder: bytes, features: Sequence[str]
+    ctx: Context, *, spec: dict[str, Any], members: Sequence[Packed], encoder: bytes, features: Sequence[str]
 ) -> dict[str, Any]:
     """`metadata.json`: what the model is, where it comes from, and how it was measured."""
-    validated, chosen = ctx.outputs["validate"], ctx.outputs["tune"]
-    evaluated = ctx.outputs["evaluate"]
+    validated, evaluated = ctx.outputs["validate"], ctx.outputs["evaluate"]
+    files = ensemble.names_of(members)
+    told = [{**member.document(), "file": file} for member, file in zip(members, files, strict=True)]
+    algorithms = sorted({member.algorithm for member in members})
     return {
         "format": FORMAT, "model": ctx.spec.model, "task": validated["task_type"], "target": ctx.spec.task.target,
-        "classes": list(validated["classes"]), "algorithm": ctx.outputs["train"]["algorithm"],
-        "params": chosen["params"], "iterations": chosen["iterations"], "seed": ctx.seed,
+        "classes": list(validated["classes"]), "algorithm": members[0].algorithm if len(members) == 1 else "ensemble",
+        "params": members[0].document()["params"] if len(members) == 1 else {}, "members": told,
+        "iterations": sum(member.iterations for member in members), "seed": ctx.seed,
         "rows": evaluated["rows"],
         "metrics": {"test": evaluated["metrics"], "validation": evaluated["validation"]},
         "baseline": evaluated["baseline"],
-        "libraries": card.library_versions(derived=bool(ctx.spec.data.features.columns)),
+        "libraries": card.library_versions(algorithms, derived=bool(ctx.spec.data.features.columns)),
         "lineage": _lineage(ctx, features),
         "digests": {
             "data": ctx.outputs["ingest"]["data_digest"], "spec": _digest(canonical_json(spec)),
-            "model": _digest(model), "encoder": _digest(encoder),
+            "model": ctx.workspace.digest("model"), "encoder": _digest(encoder),
         },
     }  # fmt: skip
 

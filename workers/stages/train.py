@@ -2,7 +2,7 @@
 
 from workers.context import Context, Done, Warned
 from workers.fitting.trials import Fit, fit_and_score, soft_deadline
-from workers.trainers import algorithm_of
+from workers.trainers import algorithm_of, ensemble
 
 SHARE_OF_TIME = 0.4
 """Of the job's remaining time; the search, the evaluation and the registration need the rest."""
@@ -14,12 +14,11 @@ def run(ctx: Context) -> Done:
     Raises:
         InvalidData, InvalidSpec, MachineError, DeadlineExceeded: see `workers.fitting.trials`.
     """
-    params = dict(ctx.spec.training.params)
+    params, algorithm = dict(ctx.spec.training.params), algorithm_of(ctx.spec.training.algorithm)
     fit = fit_and_score(ctx, params, deadline=soft_deadline(ctx, share=SHARE_OF_TIME))
     path = ctx.workspace.scratch / "model_train"
-    fit.fitted.save(path)
-    blob = ctx.workspace.put("model_train", path, "text/plain")
-    algorithm = algorithm_of(ctx.spec.training.algorithm)
+    ensemble.write([ensemble.packed(algorithm, params, fit.fitted)], path)
+    blob = ctx.workspace.put("model_train", path, ensemble.MEDIA_TYPE)
     return Done(
         summary={
             "algorithm": algorithm, "iterations": fit.fitted.iterations, "metric": fit.metric, "value": fit.value,

@@ -5,6 +5,7 @@ from typing import Any
 from workers.context import Context, Done, FanOut, Skipped, TrialResult, Warned
 from workers.search.facts import facts_of
 from workers.search.plan import planned
+from workers.trainers import ensemble
 
 
 def run(ctx: Context) -> Done | FanOut:
@@ -57,7 +58,7 @@ def _beats(trained: float | None, value: float | None, *, minimize: bool) -> boo
 
 
 def _put_trained(ctx: Context) -> None:
-    ctx.workspace.put("model", ctx.workspace.get("model_train"), "text/plain")
+    ctx.workspace.put("model", ctx.workspace.get("model_train"), ensemble.MEDIA_TYPE)
 
 
 def _as_trained(trained: Any) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def _why_trained(complete: int) -> tuple[Warned, ...]:
 def _chosen(ctx: Context, best: TrialResult, summary: dict[str, Any]) -> Done:
     if best.model is None:
         raise ValueError("the best trial has no model")
-    ctx.workspace.put("model", ctx.workspace.fetch(best.model), "text/plain")
+    ctx.workspace.put("model", ctx.workspace.fetch(best.model), ensemble.MEDIA_TYPE)
     return Done(
         summary={**summary, "best_trial": best.number, "value": best.value},
         output={

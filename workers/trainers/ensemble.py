@@ -1,0 +1,153 @@
+"""A packed model: one member, or several whose weighted mean answers, in one file that equal models give equal bytes."""
+
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.errors import DigestMismatch
+from workers.trainers import TRAINERS
+from workers.trainers.contract import Fitted, Floats
+
+FORMAT = "trainhouse-model-1"
+ABOUT = "members.json"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+MEDIA_TYPE = "application/zip"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A member as bytes.
+
+    Attributes:
+        algorithm: The trainer that reads `content`.
+        weight: Its share of the answer; the weights of a model's members add up to 1.
+        params: What it was fitted with.
+        iterations: See `Fitted.iterations`.
+        content: What `Fitted.save` wrote.
+    """
+
+    algorithm: str
+    weight: float
+    params: Mapping[str, Any]
+    iterations: int
+    content: bytes
+
+    def document(self) -> dict[str, Any]:
+        """What is said of the member beside its bytes, as JSON."""
+        return {
+            "algorithm": self.algorithm, "weight": self.weight, "params": dict(self.params),
+            "iterations": self.iterations,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble(Fitted):
+    """Fitted members that answer together; one member answers exactly as it does alone.
+
+    Attributes:
+        members: Each as bytes and ready to predict, in order.
+    """
+
+    members: tuple[tuple[Packed, Fitted], ...]
+
+    @property
+    def tolerance(self) -> float:
+        """The largest of the members' trainers; see `Trainer.tolerance`."""
+        return max(TRAINERS[member.algorithm].tolerance for member, _ in self.members)
+
+    def predict(self, x: Floats) -> Floats:
+        """See `Fitted.predict`: the weighted mean."""
+        return self._mean([fitted.predict(x) for _, fitted in self.members])
+
+    def importances(self, x: Floats) -> Floats:
+        """See `Fitted.importances`: the weighted mean."""
+        return self._mean([fitted.importances(x) for _, fitted in self.members])
+
+    def save(self, path: Path) -> None:
+        """See `write`."""
+        write([member for member, _ in self.members], path)
+
+    def _mean(self, answers: Sequence[Floats]) -> Floats:
+        if len(answers) == 1:
+            return answers[0]
+        total = np.zeros_like(answers[0])
+        for (member, _), answer in zip(self.members, answers, strict=True):
+            total += member.weight * answer
+        return total
+
+
+def packed(algorithm: str, params: Mapping[str, Any], fitted: Fitted, *, weight: float = 1.0) -> Packed:
+    """`fitted` as a member."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, TRAINERS[algorithm].filename)
+        fitted.save(path)
+        return Packed(algorithm, weight, dict(params), fitted.iterations, path.read_bytes())
+
+
+def names_of(members: Sequence[Packed]) -> list[str]:
+    """The name of each member's file: the trainer's own for a single one, numbered ones for several."""
+    own = [TRAINERS[member.algorithm].filename for member in members]
+    return own if len(own) == 1 else [f"member_{place}_{name}" for place, name in enumerate(own)]
+
+
+def write(members: Sequence[Packed], path: Path) -> None:
+    """Writes `members` to `path`; equal members give equal bytes."""
+    about = {"format": FORMAT, "members": [member.document() for member in members]}
+    files = dict(zip(names_of(members), (member.content for member in members), strict=True))
+    files[ABOUT] = json.dumps(about, sort_keys=True, allow_nan=False).encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, date_time=EPOCH)
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16
+            archive.writestr(entry, files[name])
+
+
+def read(path: Path) -> tuple[Packed, ...]:
+    """The members that `write` wrote to `path`.
+
+    Raises:
+        DigestMismatch: the file is no packed model.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+            about = json.loads(archive.read(ABOUT))
+            if about["format"] != FORMAT:
+                raise DigestMismatch("The file is no packed model of this format.")
+            empty = [Packed(**said, content=b"") for said in about["members"]]
+            return tuple(
+                Packed(**said, content=archive.read(name))
+                for said, name in zip(about["members"], names_of(empty), strict=True)
+            )
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise DigestMismatch("The file is no packed model.") from error
+
+
+def opened(members: Sequence[Packed], *, threads: int = 1) -> Ensemble:
+    """The members, ready to predict with `threads` threads.
+
+    Raises:
+        DigestMismatch: a member's bytes are no model of its algorithm.
+    """
+    found: list[tuple[Packed, Fitted]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, member in zip(names_of(members), members, strict=True):
+            path = Path(folder, name)
+            path.write_bytes(member.content)
+            found.append((member, TRAINERS[member.algorithm].load(path, threads=threads)))
+    return Ensemble(iterations=sum(member.iterations for member in members), members=tuple(found))
+
+
+def load(path: Path, *, threads: int = 1) -> Ensemble:
+    """The model that `write` wrote to `path`.
+
+    Raises:
+        DigestMismatch: the file is no packed model.
+    """
+    return opened(read(path), threads=threads)
