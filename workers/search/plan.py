@@ -20,6 +20,9 @@ class Plan:
         parallel: How many at a time.
         minimize: Whether a lower value of `metric` is better.
         metric: The metric on the validation part; `auto` as long as the task is unknown.
+        folds: How many folds of the train and validation rows every trial is scored over; 0: the validation part alone.
+        ensemble: The most models that answer together.
+        refit: Whether what is chosen is fitted again on the train and validation rows.
     """
 
     strategy: str
@@ -27,6 +30,9 @@ class Plan:
     parallel: int
     minimize: bool
     metric: str
+    folds: int = 0
+    ensemble: int = 1
+    refit: bool = False
 
 
 def planned(spec: JobSpec, facts: Facts | None = None) -> Plan:
@@ -47,4 +53,7 @@ def planned(spec: JobSpec, facts: Facts | None = None) -> Plan:
     return Plan(
         strategy=strategy, trials=trials, parallel=min(tuning.max_parallel, max(1, trials)),
         minimize=lower_is_better(metric), metric=metric,
+        folds=0 if tuning.folds == "auto" else tuning.folds,
+        ensemble=1 if tuning.ensemble == "auto" else tuning.ensemble,
+        refit=tuning.folds not in {"auto", 0},
     )  # fmt: skip
