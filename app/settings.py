@@ -44,6 +44,12 @@ class Settings(BaseSettings):
     scratch_dir: Path = Field(default=Path("/tmp/trainhouse"), description="worker-local cache of blobs")  # noqa: S108
     scratch_bytes: int = Field(default=8 * 1024**3, ge=1)
     worker_threads: int = Field(default=1, ge=1, description="upper bound of threads of one fit in this worker")
+    cores: int | None = Field(
+        default=None, ge=1, description="cores that all fits of this machine share; without it, those it may run on"
+    )
+    checkpoint_seconds: float = Field(
+        default=30.0, gt=0, description="how often a long fit is saved, so that another worker can go on with it"
+    )
     node: str = Field(default_factory=socket.gethostname, description="the machine's name in leases and trials")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from standalone.children import Child
+from workers import cores
 
 HOUSE = Path(__file__).resolve().parents[1]
 LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "ARROW")
@@ -33,8 +34,12 @@ class Service:
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment of every process: what was set for Trainhouse, one thread per library, and little else."""
-    own = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith("TRAINHOUSE_")}
+    """The environment of every process: what was set for Trainhouse, one thread per library, and little else.
+
+    A fit may use all cores of the machine: its workers share them, so that there are never more threads than cores.
+    """
+    own = {"TRAINHOUSE_WORKER_THREADS": str(cores.count())}
+    own |= {name: value for name, value in os.environ.items() if name in KEPT or name.startswith("TRAINHOUSE_")}
     return own | {"PYTHONPATH": str(HOUSE), "PYTHONUNBUFFERED": "1"} | THREADS | dict(variables)
 
 

@@ -159,6 +159,7 @@ class Context:
             `tuning.max_seconds`, counted from the start of `train`, are over; infinite without them.
         fit_ends: Reading of `time.monotonic()` at which a fit of this stage or trial ends with what it has by then.
         checkpoints: Where long fits are saved.
+        search: What the job's row says of its search: `ended`, `ended_by`, `began_at` …; empty before there is one.
         warm: What a warm start brought to the search: `{"params": […], "why": …}`; empty before there is a search.
         progress: Call often with (done, total): it shows progress and raises Cancelled or LeaseLost when the
             stage must stop.
@@ -181,6 +182,7 @@ class Context:
     budget_ends: float = float("inf")
     fit_ends: float = float("inf")
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
+    search: Mapping[str, Any] = field(default_factory=dict)
     warm: Mapping[str, Any] = field(default_factory=dict)
     progress: Callable[[float, float], None] = lambda _done, _total: None
     log: Callable[[str], None] = lambda _line: None

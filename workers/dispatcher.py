@@ -28,7 +28,7 @@ from app.settings import settings as read_settings
 from app.states import JobStatus, TrialStatus
 from app.tables import Delivery, IdempotencyKey, Job, Trial
 from app.telemetry import configure_logs
-from workers import clerk, trial_clerk
+from workers import clerk, standing
 from workers.clerk import SECOND
 from workers.main import celery as celery_app
 
@@ -198,7 +198,8 @@ def _end_lost(session: Session) -> None:
 def _advance_searches(session: Session) -> None:
     waiting = select(Job).where(Job.waits_on == "trials", Job.status == JobStatus.RUNNING)
     for job in session.scalars(waiting.with_for_update(skip_locked=True)):
-        trial_clerk.advance(session, job)
+        now = session.scalars(select(func.extract("epoch", func.clock_timestamp()))).one()
+        standing.advance(session, job, now=float(now))
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ class Keeper:
     def __init__(
         self, renew: Renewal, *, lease_seconds: float, deadline: float, last_words: Callable[[Exception], None]
     ) -> None:
-        self._renew, self._lease, self._deadline, self._last_words = renew, lease_seconds, deadline, last_words
+        self._renew, self._lease, self.deadline, self._last_words = renew, lease_seconds, deadline, last_words
         self._stop = threading.Event()
         self._heard: Exception | None = None
         self._heard_at = 0.0
@@ -81,7 +81,7 @@ class Keeper:
                 self._end_process()
 
     def _hear(self, word: Exception | None) -> None:
-        if word is None and time.monotonic() > self._deadline:
+        if word is None and time.monotonic() > self.deadline:
             word = DeadlineExceeded(hint="Raise resources.max_seconds, or ask for less.")
         if word is not None:
             self._heard, self._heard_at = word, time.monotonic()

@@ -1,10 +1,12 @@
 """From rows to a Context: what a stage or a trial of a claimed job may see."""
 
+import math
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, case, func, select
 from sqlalchemy.orm import Session
 
 from app.db import transaction
@@ -13,7 +15,7 @@ from app.secrets import Vault
 from app.spec.data import DatasetSource
 from app.spec.job import JobSpec
 from app.states import StageStatus
-from app.tables import Alias, Artifact, Connection, Dataset, Job, JobStage, ModelVersion, Trial
+from app.tables import Alias, Artifact, Connection, Dataset, Event, Job, JobStage, ModelVersion, Trial
 from workers.context import Blob, Champion, ConnectionRef, DatasetRef, TrialResult
 
 CHAMPION = "champion"
@@ -34,6 +36,11 @@ class Loaded:
     tested: tuple[Blob, ...] = ()
     trials: tuple[TrialResult, ...] = ()
     next_stage: str | None = None
+    budget_ends: float = math.inf
+    """Reading of `time.monotonic()` at which `tuning.max_seconds` are over; unknown before `train` has begun."""
+    search: dict[str, Any] = field(default_factory=dict)
+    checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By stage, where its long fit stood when its worker was lost."""
 
 
 def load(engine: Engine, vault: Vault, job_id: str) -> Loaded:
@@ -44,16 +51,33 @@ def load(engine: Engine, vault: Vault, job_id: str) -> Loaded:
         for stage in session.scalars(select(JobStage).where(JobStage.job_id == job_id).order_by(JobStage.position)):
             if stage.output is not None:
                 loaded.outputs[stage.name] = stage.output
+            if stage.checkpoint is not None:
+                loaded.checkpoints[stage.name] = stage.checkpoint
             if loaded.next_stage is None and stage.status not in {StageStatus.SUCCEEDED, StageStatus.SKIPPED}:
                 loaded.next_stage = stage.name
         _load_sources(session, vault, job.project_id, loaded)
         loaded.champion = _champion(session, job)
         loaded.reference = _reference(session, job, loaded)
         loaded.tested = _tested(session, job, loaded.spec)
+        loaded.search, loaded.budget_ends = job.search or {}, _budget_ends(session, loaded.spec, job_id)
         if job.search and job.search["ended"]:
             rows = session.scalars(select(Trial).where(Trial.job_id == job_id).order_by(Trial.number))
             loaded.trials = tuple(results(rows))
         return loaded
+
+
+def _budget_ends(session: Session, spec: JobSpec, job_id: str) -> float:
+    if spec.tuning.max_seconds is None:
+        return math.inf
+    passed = session.scalar(select(func.extract("epoch", func.clock_timestamp() - began_expression(job_id))))
+    return math.inf if passed is None else time.monotonic() + spec.tuning.max_seconds - float(passed)
+
+
+def began_expression(job_id: str) -> Any:
+    """When `train` began, or the job's last retry where that came later: whoever retries gives a new budget."""
+    began = select(JobStage.started_at).where(JobStage.job_id == job_id, JobStage.name == "train").scalar_subquery()
+    retried = select(func.max(Event.at)).where(Event.job_id == job_id, Event.type == "job.retried").scalar_subquery()
+    return case((began.is_not(None), func.greatest(began, retried)))
 
 
 def artifacts_of(session: Session, job_id: str) -> dict[str, Blob]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -18,6 +19,7 @@ from app.tables import Artifact, Job, JobLog, JobStage
 from workers import earlier
 from workers.context import Blob, DeploymentRequested, Done, FanOut, Outcome, Refused, Registered, Skipped
 from workers.earlier import Reuse
+from workers.loading import began_expression
 
 
 @dataclass
@@ -31,6 +33,8 @@ class Settlement:
     lines: list[str] = field(default_factory=list)
     reuse: Reuse | None = None
     peak_memory_bytes: int | None = None
+    search: Mapping[str, Any] = field(default_factory=dict)
+    """Where trials are wanted: what the search begins with, see `workers.opening`."""
 
 
 def begin(session: Session, job: Job, stage: str) -> None:
@@ -80,6 +84,7 @@ def record(session: Session, job: Job, stage: JobStage, settlement: Settlement) 
     if settlement.reuse is not None:
         stage.cached, stage.reuse_key = settlement.reuse.reused, settlement.reuse.key
         stage.reuse = earlier.shown(settlement.reuse)
+    stage.checkpoint = None
     stage.finished_at = func.clock_timestamp()
     stage.duration_seconds = round((stage.duration_seconds or 0.0) + settlement.duration_seconds, 6)
     _note_facts(job, done)
@@ -104,7 +109,7 @@ def onward(session: Session, job: Job, stage: JobStage, settlement: Settlement, 
     match settlement.outcome:
         case FanOut() as wanted:
             stage.duration_seconds = (stage.duration_seconds or 0.0) + settlement.duration_seconds
-            job.search = {**asdict(wanted), "ended": False}
+            job.search = {**settlement.search, **asdict(wanted), "began_at": _budget_began(session, job)}
             fraction = STAGES.index(stage.name) / len(STAGES)
             job.progress = {"done": 0, "total": wanted.trials, "fraction": fraction, "eta_seconds": None}
             let_go(job, waits_on="trials")
@@ -133,6 +138,11 @@ def onward(session: Session, job: Job, stage: JobStage, settlement: Settlement, 
         return None
     begin(session, job, stages[following])
     return stages[following]
+
+
+def _budget_began(session: Session, job: Job) -> float:
+    """When `tuning.max_seconds` began to count, in seconds by the database's clock."""
+    return float(session.scalars(select(func.extract("epoch", began_expression(job.id)))).one())
 
 
 def let_go(job: Job, *, waits_on: str | None = None) -> None:

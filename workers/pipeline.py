@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -21,18 +20,19 @@ from app.errors import (
     TrainhouseError,
     Unavailable,
 )
-from app.states import STAGES_OF
 from workers import clerk, earlier, planning
 from workers.clerk import Claim
-from workers.context import Blob, Context, Done, Outcome, Refused
+from workers.context import Blob, Context, Done, FanOut, Outcome, Refused
 from workers.earlier import Found, Reuse
 from workers.lease import Keeper
 from workers.loading import Loaded, load
 from workers.memory import give_back, peak_bytes, reset_peak
 from workers.onward import Settlement
+from workers.opening import opened
 from workers.reuse import READS, key_of
 from workers.room import Room
 from workers.stages import deploy, evaluate, gate, ingest, register, split, train, transform, tune, validate
+from workers.work import Work, begin_budget, context_for, threads_for
 from workers.workspace import JobWorkspace
 
 log = structlog.get_logger()
@@ -46,20 +46,6 @@ RUNNERS: dict[str, ModuleType] = {**STAGES, "plan": planning}
 
 OUTAGE_PAUSE_SECONDS = 2.0
 BREAKAGE_PAUSE_SECONDS = 1.0
-
-
-@dataclass
-class Work:
-    """A claimed job in this process."""
-
-    room: Room
-    claim: Claim
-    loaded: Loaded
-    keeper: Keeper
-    deadline: float
-    lines: list[str] = field(default_factory=list)
-    left_behind: dict[str, Blob] = field(default_factory=dict)
-    """What a stage that then failed had made."""
 
 
 def run_job(room: Room, job_id: str) -> None:
@@ -129,15 +115,20 @@ def _one_stage(work: Work, stage: str) -> str | None:
     began = time.monotonic()
     reset_peak()
     try:
-        outcome, reuse = _done_before_or_now(work, workspace, context_for(work, workspace, stage=stage), stage=stage)
+        if stage == "train":
+            begin_budget(work.loaded)
+        with threads_for(work, stage) as threads:
+            ctx = context_for(work, workspace, stage=stage, threads=threads)
+            outcome, reuse = _done_before_or_now(work, workspace, ctx, stage=stage)
         work.keeper.check()
     except CallerError:
         work.left_behind = dict(workspace.made)
         raise
     finally:
         workspace.close()
+    search = opened(work.loaded.spec, work.loaded.outputs) if isinstance(outcome, FanOut) else {}
     settlement = Settlement(
-        stage, outcome, time.monotonic() - began, dict(workspace.made), work.lines[:], reuse, peak_bytes()
+        stage, outcome, time.monotonic() - began, dict(workspace.made), work.lines[:], reuse, peak_bytes(), search
     )
     work.lines.clear()
     give_back()
@@ -177,29 +168,6 @@ def _remember(loaded: Loaded, stage: str, outcome: Outcome, made: dict[str, Blob
     loaded.artifacts.update(made)
     done = outcome.done if isinstance(outcome, Refused) else outcome
     loaded.outputs[stage] = dict(getattr(done, "output", {}))
-
-
-def context_for(work: Work, workspace: JobWorkspace, *, stage: str) -> Context:
-    """What `stage` may see."""
-    loaded, stages = work.loaded, STAGES_OF[work.loaded.kind]
-    position = stages.index(stage)
-    began = time.monotonic()
-
-    def progress(done: float, total: float) -> None:
-        work.keeper.check()
-        share = min(1.0, done / total) if total > 0 else 0.0
-        elapsed = time.monotonic() - began
-        eta = round(elapsed / share - elapsed, 1) if share > 0.05 else None  # too early to guess
-        fraction = round((position + share) / len(stages), 4)
-        work.keeper.show({"done": done, "total": total, "fraction": fraction, "eta_seconds": eta})
-
-    return Context(
-        job_id=work.claim.job_id, spec=loaded.spec, workspace=workspace, seed=loaded.spec.reproducibility.seed,
-        threads=min(loaded.spec.resources.threads, work.room.settings.worker_threads), outputs=loaded.outputs,
-        datasets=loaded.datasets, connections=loaded.connections, champion=loaded.champion, reference=loaded.reference,
-        tested=loaded.tested, trials=loaded.trials,
-        deadline=work.deadline, progress=progress, log=work.lines.append,
-    )  # fmt: skip
 
 
 def _named(error: BaseException) -> Exception:

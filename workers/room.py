@@ -13,6 +13,8 @@ from app.secrets import Vault
 from app.settings import Settings
 from app.settings import settings as read_settings
 from app.storage import S3Store
+from workers import cores
+from workers.cores import Cores
 from workers.workspace import BlobCache
 
 
@@ -28,9 +30,14 @@ class Room:
     owner: str
 
     @property
-    def worker(self) -> str:
-        """The name shown with trials: the node and the process."""
-        return ":".join(self.owner.split(":")[:2])
+    def cores(self) -> Cores:
+        """The cores of this machine, which its workers share."""
+        return Cores(self.settings.scratch_dir / "cores", cores.count(self.settings.cores))
+
+    @property
+    def most_threads(self) -> int:
+        """The most threads of one fit in this process."""
+        return min(self.settings.worker_threads, cores.count(self.settings.cores))
 
     def job_deadline(self, *, started_at_epoch: float, limit_seconds: float) -> float:
         """The reading of `time.monotonic()` at which a job that started then has used up its seconds."""

@@ -1,26 +1,23 @@
-"""The rows of a search: what to try next, how a trial ended, and when the search is over; each under the job's lock."""
+"""The rows of a search: what to try next and how a trial ended, both in one transaction under the job's lock."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine, func, or_, select, update
+from sqlalchemy import Engine, and_, func, select, update
 from sqlalchemy.orm import Session, defer
 
 from app import events
 from app.db import transaction
 from app.errors import LeaseLost, TrainhouseError
-from app.moves import touch
-from app.spec.job import JobSpec
 from app.states import ENDED_TRIALS, JobStatus, TrialStatus
-from app.tables import Job, JobStage, Trial
+from app.tables import Job, Trial
+from workers import standing
+from workers.budget import search_seconds
 from workers.clerk import SECOND, end_failed
 from workers.context import Blob, TrialResult
-from workers.loading import results
-from workers.search.facts import facts_of
-
-MAX_ATTEMPTS = 3
+from workers.searching import Searching
+from workers.standing import Standing
 
 Suggest = Callable[..., dict[str, Any]]
 """`suggest(spec, facts, *, number, history, running, warm)`, as workers.search.suggest has it."""
@@ -28,13 +25,21 @@ Suggest = Callable[..., dict[str, Any]]
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial that this process is to fit. `attempt` and `owner` guard every write."""
+    """A trial that this process is to fit. `attempt` and `owner` guard every write.
+
+    Attributes:
+        history: The ended trials that the suggestion was made from.
+        seconds_left: Of the search, when the trial was asked for.
+        checkpoint: Where an earlier attempt stood, if it got so far.
+    """
 
     number: int
     attempt: int
     owner: str
     params: dict[str, Any]
     history: tuple[TrialResult, ...]
+    seconds_left: float = float("inf")
+    checkpoint: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,77 +59,147 @@ class Told:
     last: bool = False
 
 
-def ask(engine: Engine, job_id: str, *, owner: str, lease_seconds: float, suggest: Suggest) -> Asked | None:
-    """The next trial of the job, its row written as running under a lease; None where none is wanted now."""
+def tell(engine: Engine, job_id: str, asked: Asked, told: Told) -> None:
+    """Records how the trial ended; who tells the last one sets the job going again.
+
+    Raises:
+        LeaseLost: the trial was taken over, or the job no longer runs.
+    """
     with transaction(engine) as session:
-        job = session.get(Job, job_id, with_for_update=True)
-        if job is None or job.status != JobStatus.RUNNING or job.waits_on != "trials" or job.search is None:
-            return None
-        rows = list(session.scalars(select(Trial).where(Trial.job_id == job_id).order_by(Trial.number)))
-        if sum(row.status == TrialStatus.RUNNING for row in rows) >= job.search["parallel"]:
-            return None
-        row = next((row for row in rows if row.status == TrialStatus.QUEUED), None)
-        if row is None:
-            row = _fresh(session, job, rows, suggest=suggest)
-            if row is None:
-                return None
-        row.status, row.lease_owner = TrialStatus.RUNNING, owner
-        row.worker = ":".join(owner.split(":")[:2])
-        row.lease_until = func.now() + SECOND * lease_seconds
-        row.started_at = func.clock_timestamp()
-        session.flush()
-        history = tuple(results(other for other in rows if other.status in ENDED_TRIALS))
-        return Asked(row.number, row.attempt, owner, dict(row.params), history)
+        job, now = _locked(session, job_id)
+        if _tell(session, job, asked, told):
+            standing.advance(session, job, now=now)
 
 
-def _fresh(session: Session, job: Job, rows: Sequence[Trial], *, suggest: Suggest) -> Trial | None:
-    """A new trial row with what the search suggests, or None where the search wants no more, or must wait."""
-    number = len(rows)
-    if number >= _wanted(session, job, rows):
+def ask(  # an ask is what is known, by whom, and what follows what
+    engine: Engine,
+    searching: Searching,
+    *,
+    owner: str,
+    lease_seconds: float,
+    suggest: Suggest,
+    after: tuple[Asked, Told] | None = None,
+) -> Asked | None:
+    """The next trial of the job, its row written as running under a lease; None where none is wanted now.
+
+    Args:
+        after: The trial that this process has just ended, told in the same transaction.
+
+    Raises:
+        LeaseLost: that trial was taken over, or the job no longer runs.
+    """
+    with transaction(engine) as session:
+        job, now = _locked(session, searching.job_id)
+        if after is not None and _tell(session, job, *after):
+            standing.advance(session, job, now=now)
+        if after is not None and after[1].last:
+            return None
+        if job.status != JobStatus.RUNNING or job.waits_on != "trials" or job.fence != searching.fence:
+            return None
+        rows = standing.of(session, job.id)
+        mine = next((row for row in rows if row.status == TrialStatus.RUNNING and row.owner == owner), None)
+        if mine is not None:  # the answer to an earlier commit was lost
+            return _asked(session, searching, job, rows, mine.number, owner=owner, now=now)
+        if sum(row.status == TrialStatus.RUNNING for row in rows) >= _search(job)["parallel"]:
+            return None
+        number = _taken_again(session, job, rows, owner=owner, lease_seconds=lease_seconds)
+        if number is None:
+            number = _fresh(session, searching, job, rows, now=now, suggest=suggest, lease=(owner, lease_seconds))
+        return None if number is None else _asked(session, searching, job, rows, number, owner=owner, now=now)
+
+
+def _locked(session: Session, job_id: str) -> tuple[Job, float]:
+    """The job, its row locked, and the time by the database's clock."""
+    query = select(Job, func.extract("epoch", func.clock_timestamp())).where(Job.id == job_id)
+    job, now = session.execute(query.options(defer(Job.spec), defer(Job.facts)).with_for_update(of=Job)).one()
+    return job, float(now)
+
+
+def _search(job: Job) -> dict[str, Any]:
+    return job.search or {}
+
+
+def _taken_again(
+    session: Session, job: Job, rows: Sequence[Standing], *, owner: str, lease_seconds: float
+) -> int | None:
+    """The number of a trial that was taken back from a lost worker, now this one's."""
+    row = next((row for row in rows if row.status == TrialStatus.QUEUED), None)
+    if row is None:
         return None
-    spec = JobSpec.model_validate(job.spec)
-    seen: Sequence[Trial] = rows
-    if spec.reproducibility.mode == "deterministic":
-        # What is suggested may depend only on trials that have ended in any order of events: those
-        # `parallel` or more before this one. Then one worker and three make the same study.
-        settled = max(0, number - job.search["parallel"] + 1) if job.search else 0
-        if any(row.status not in ENDED_TRIALS for row in rows[:settled]):
-            return None
-        seen, running = rows[:settled], [dict(row.params) for row in rows[settled:]]
-    else:
-        running = [dict(row.params) for row in rows if row.status not in ENDED_TRIALS]
-    history = results(row for row in seen if row.status in ENDED_TRIALS)
-    stages = session.scalars(select(JobStage).where(JobStage.job_id == job.id, JobStage.output.is_not(None)))
-    facts = facts_of({stage.name: stage.output or {} for stage in stages})
-    params = suggest(spec, facts, number=number, history=history, running=running)
-    row = Trial(job_id=job.id, number=number, params=params, attempt=1, metrics={}, facts={}, status=TrialStatus.QUEUED)
+    session.execute(
+        update(Trial)
+        .where(Trial.job_id == job.id, Trial.number == row.number)
+        .values(_held(owner, lease_seconds))
+    )  # fmt: skip
+    return row.number
+
+
+def _held(owner: str, lease_seconds: float) -> dict[str, Any]:
+    return {
+        "status": TrialStatus.RUNNING, "lease_owner": owner, "worker": ":".join(owner.split(":")[:2]),
+        "lease_until": func.now() + SECOND * lease_seconds, "started_at": func.clock_timestamp(),
+    }  # fmt: skip
+
+
+def _fresh(  # the rows, the clock, and who is to hold the new one
+    session: Session,
+    searching: Searching,
+    job: Job,
+    rows: Sequence[Standing],
+    *,
+    now: float,
+    suggest: Suggest,
+    lease: tuple[str, float],
+) -> int | None:
+    """The number of a new trial with what the search suggests, or None where it wants no more, or must wait."""
+    number, search = len(rows), _search(job)
+    if standing.over(job, rows, now=now) is not None:
+        return None
+    seen = _seen(job, rows, number)
+    if seen is None:
+        return None
+    running = [row for row in rows if row not in seen and (row.open or standing.is_deterministic(job))]
+    params = suggest(
+        searching.spec, searching.facts, number=number,
+        history=list(searching.results_of(session, [row.number for row in seen])),
+        running=[dict(row.params) for row in running], warm=search.get("warm", {}).get("params", []),
+    )  # fmt: skip
+    row = Trial(job_id=job.id, number=number, params=params, attempt=1, metrics={}, facts={}, **_held(*lease))
     session.add(row)
-    return row
+    session.flush()
+    return number
 
 
-def _wanted(session: Session, job: Job, rows: Sequence[Trial]) -> int:
-    """How many trials the search wants in all, as far as can be said now."""
-    tuning, trials = job.spec["tuning"], (job.search or {})["trials"]
-    if tuning["max_seconds"] is not None:
-        late = select(JobStage.started_at + SECOND * tuning["max_seconds"] <= func.clock_timestamp()).where(
-            JobStage.job_id == job.id, JobStage.name == "train"
-        )
-        if session.scalar(late):
-            return len(rows)
-    if tuning["patience"] is not None and _out_of_patience(job, rows, patience=tuning["patience"]):
-        return len(rows)
-    return int(trials)
+def _seen(job: Job, rows: Sequence[Standing], number: int) -> list[Standing] | None:
+    """The ended trials that trial `number` may be made from; None where one of them has not ended.
+
+    In deterministic mode these are the trials `parallel` or more before it, whatever else has ended by now: then
+    one worker and three make the same study.
+    """
+    if not standing.is_deterministic(job):
+        return [row for row in rows if not row.open]
+    settled = standing.settled(job, rows, number)
+    return None if any(row.open for row in settled) else settled
 
 
-def _out_of_patience(job: Job, rows: Sequence[Trial], *, patience: int) -> bool:
-    sign = 1.0 if (job.search or {})["minimize"] else -1.0
-    best, since = math.inf, 0
-    for row in rows:
-        if row.status == TrialStatus.COMPLETE and row.value is not None and sign * row.value < best:
-            best, since = sign * row.value, 0
-        elif row.status in ENDED_TRIALS:
-            since += 1
-    return since >= patience
+def _asked(  # all that the new trial is told of
+    session: Session,
+    searching: Searching,
+    job: Job,
+    rows: Sequence[Standing],
+    number: int,
+    *,
+    owner: str,
+    now: float,
+) -> Asked:
+    row = session.execute(
+        select(Trial.attempt, Trial.params, Trial.checkpoint).where(Trial.job_id == job.id, Trial.number == number)
+    ).one()
+    seen = _seen(job, rows, number) or []
+    history = searching.results_of(session, [other.number for other in seen])
+    search = _search(job)
+    left = search_seconds(search, standing.budgeted(rows)) - (now - search.get("began_at", now))
+    return Asked(number, row.attempt, owner, dict(row.params), history, left, row.checkpoint)
 
 
 def renew(engine: Engine, job_id: str, asked: Asked, *, lease_seconds: float) -> bool:
@@ -136,46 +211,57 @@ def renew(engine: Engine, job_id: str, asked: Asked, *, lease_seconds: float) ->
     with transaction(engine) as session:
         renewed = session.execute(
             update(Trial)
-            .where(
-                Trial.job_id == job_id, Trial.number == asked.number, Trial.attempt == asked.attempt,
-                Trial.lease_owner == asked.owner, Trial.status == TrialStatus.RUNNING,
-            )
+            .where(_mine(job_id, asked))
             .values(lease_until=func.now() + SECOND * lease_seconds)
             .returning(Trial.number)
-        ).one_or_none()  # fmt: skip
+        ).one_or_none()
         if renewed is None:
             raise LeaseLost
         status = session.scalar(select(Job.status).where(Job.id == job_id))
         return status != JobStatus.RUNNING
 
 
-def tell(engine: Engine, job_id: str, asked: Asked, told: Told) -> None:
-    """Records how the trial ended; who tells the last one sets the job going again.
+def note_checkpoint(engine: Engine, job_id: str, asked: Asked, checkpoint: Mapping[str, Any]) -> None:
+    """Writes down where the trial's fit stands.
 
     Raises:
-        LeaseLost: the trial was taken over, or the job no longer runs.
+        LeaseLost: the trial was taken over.
     """
     with transaction(engine) as session:
-        job = session.get_one(Job, job_id, with_for_update=True)
-        row = session.get_one(Trial, (job_id, asked.number), with_for_update=True)
-        mine = row.attempt == asked.attempt and row.lease_owner == asked.owner
-        if mine and row.status in ENDED_TRIALS:
-            return  # the answer to an earlier commit was lost
-        if not mine or row.status != TrialStatus.RUNNING or job.status != JobStatus.RUNNING:
+        noted = session.execute(
+            update(Trial).where(_mine(job_id, asked)).values(checkpoint=dict(checkpoint)).returning(Trial.number)
+        ).one_or_none()
+        if noted is None:
             raise LeaseLost
-        row.status, row.reason, row.lease_until = told.status, told.reason, None
-        if told.status == TrialStatus.QUEUED:
-            row.lease_owner = None
-        else:
-            _note(row, told)
-            data = {"number": row.number, "status": row.status, "value": row.value}
-            events.append(session, job.project_id, type="trial.finished", job_id=job_id, data=data)
-        _progress(session, job)
-        if told.last:
-            job.rung_at = None
-            events.ring(session)
-        session.flush()
-        advance(session, job)
+
+
+def _mine(job_id: str, asked: Asked) -> Any:
+    return and_(
+        Trial.job_id == job_id, Trial.number == asked.number, Trial.attempt == asked.attempt,
+        Trial.lease_owner == asked.owner, Trial.status == TrialStatus.RUNNING,
+    )  # fmt: skip
+
+
+def _tell(session: Session, job: Job, asked: Asked, told: Told) -> bool:
+    """Writes the trial's end; False where it was written before."""
+    row = session.get_one(Trial, (job.id, asked.number))
+    mine = row.attempt == asked.attempt and row.lease_owner == asked.owner
+    if mine and row.status in ENDED_TRIALS:
+        return False  # the answer to an earlier commit was lost
+    if not mine or row.status != TrialStatus.RUNNING or job.status != JobStatus.RUNNING:
+        raise LeaseLost
+    row.status, row.reason, row.lease_until = told.status, told.reason, None
+    if told.status == TrialStatus.QUEUED:
+        row.lease_owner = None
+    else:
+        _note(row, told)
+        data = {"number": row.number, "status": row.status, "value": row.value}
+        events.append(session, job.project_id, type="trial.finished", job_id=job.id, data=data)
+    if told.last:
+        job.rung_at = None
+        events.ring(session)
+    session.flush()
+    return True
 
 
 def _note(row: Trial, told: Told) -> None:
@@ -187,22 +273,7 @@ def _note(row: Trial, told: Told) -> None:
     if told.predictions is not None:
         row.predictions_digest, row.predictions_bytes = told.predictions.digest, told.predictions.size_bytes
     row.facts = dict(told.facts)
-
-
-def _progress(session: Session, job: Job) -> None:
-    counted = select(func.count(), func.min(Trial.started_at)).where(
-        Trial.job_id == job.id, Trial.status.in_(ENDED_TRIALS)
-    )
-    session.flush()
-    done, first = session.execute(counted).one()
-    total = (job.search or {})["trials"]
-    eta = None
-    if done and first is not None:
-        elapsed = session.scalar(select(func.extract("epoch", func.clock_timestamp() - first))) or 0
-        eta = round(float(elapsed) / done * (total - done), 1)
-    position = 5 + min(1.0, done / total)
-    job.progress = {"done": done, "total": total, "fraction": round(position / 10, 4), "eta_seconds": eta}
-    touch(session, job)
+    row.checkpoint = None
 
 
 def give_up(engine: Engine, job_id: str, error: TrainhouseError) -> None:
@@ -211,33 +282,3 @@ def give_up(engine: Engine, job_id: str, error: TrainhouseError) -> None:
         job = session.get_one(Job, job_id, with_for_update=True)
         if job.waits_on == "trials" and job.status == JobStatus.RUNNING:
             end_failed(session, job, error, stage="tune")
-
-
-def advance(session: Session, job: Job) -> None:
-    """Sets a locked job going again where its search has ended; takes back trials whose workers were lost."""
-    if job.waits_on != "trials" or job.status != JobStatus.RUNNING:
-        return
-    _take_back(session, job)
-    rows = list(
-        session.scalars(select(Trial).where(Trial.job_id == job.id).order_by(Trial.number).options(defer(Trial.curve)))
-    )
-    if any(row.status not in ENDED_TRIALS for row in rows) or len(rows) < _wanted(session, job, rows):
-        return
-    job.search = {**(job.search or {}), "ended": True}
-    job.waits_on, job.due_at, job.rung_at = None, func.now(), None
-    events.ring(session)
-
-
-def _take_back(session: Session, job: Job) -> None:
-    """Trials whose lease ran out are queued again, at most MAX_ATTEMPTS times in all; then they are lost."""
-    silent = select(Trial).where(
-        Trial.job_id == job.id, Trial.status == TrialStatus.RUNNING,
-        or_(Trial.lease_until.is_(None), Trial.lease_until < func.now()),
-    )  # fmt: skip
-    for row in session.scalars(silent.with_for_update()):
-        row.lease_owner = row.lease_until = None
-        if row.attempt >= MAX_ATTEMPTS:
-            row.status, row.reason, row.finished_at = TrialStatus.LOST, "its worker was lost each time", func.now()
-        else:
-            row.status, row.attempt = TrialStatus.QUEUED, row.attempt + 1
-    session.flush()

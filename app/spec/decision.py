@@ -85,7 +85,8 @@ class Deployment(Part):
 class Resources(Part):
     """What the job may take."""
 
-    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+    """Of one fit; `auto` goes by the data's size, and is 1 in deterministic mode. Fits never take more than the cores."""
     memory_bytes: Annotated[int, Field(ge=64 * 1024**2)] | None = None
     max_seconds: Annotated[int, Field(ge=1, le=604_800)] = 86_400
     priority: Annotated[int, Field(ge=0, le=9)] = 5

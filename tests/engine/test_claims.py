@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -28,8 +29,8 @@ def take(engine: Engine, job_id: str, owner: str = "node:1:a") -> Claim:
     return claim
 
 
-def settle(engine: Engine, claim: Claim, stage: str, outcome: object = None) -> str | None:
-    settlement = Settlement(stage, outcome or Done(), 0.01)  # type: ignore[arg-type]
+def settle(engine: Engine, claim: Claim, stage: str, outcome: object = None, **more: Any) -> str | None:
+    settlement = Settlement(stage, outcome or Done(), 0.01, **more)  # type: ignore[arg-type]
     return clerk.settle(engine, claim, settlement, public_url=URL)
 
 

@@ -1,20 +1,32 @@
 """The rows of a search: parallel asks, lost workers, the last to tell, and a study that does not depend on timing."""
 
+import itertools
 import threading
+import time
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import Engine, text
 
 from app.db import transaction
-from app.errors import LeaseLost
+from app.errors import InvalidData, LeaseLost
+from app.jobs import service as jobs
+from app.secrets import Vault
 from app.states import TrialStatus
 from app.tables import Job, Trial
 from tests.engine.rows import LEASE_SECONDS, a_job, the_job
 from tests.engine.test_claims import carry_to, settle, take
-from workers import trial_clerk
+from workers import clerk, standing, trial_clerk
 from workers.context import Done, FanOut
+from workers.loading import load
+from workers.opening import opened
+from workers.search.facts import facts_of
+from workers.searching import Searching, look
 from workers.trial_clerk import Asked, Told
+
+VAULT = Vault(Fernet.generate_key().decode())
+PROCESSES = itertools.count(1)
 
 
 def searching(engine: Engine, *, trials: int = 4, parallel: int = 2, mode: str = "fast", **tuning: Any) -> str:
@@ -28,7 +40,9 @@ def searching(engine: Engine, *, trials: int = 4, parallel: int = 2, mode: str =
     settle(engine, claim, "validate", Done(output={"task_type": "regression"}))
     for stage in ("split", "transform", "train"):
         settle(engine, claim, stage)
-    settle(engine, claim, "tune", FanOut(trials=trials, parallel=parallel, minimize=True))
+    loaded = load(engine, VAULT, job_id)
+    search = opened(loaded.spec, loaded.outputs)
+    settle(engine, claim, "tune", FanOut(trials=trials, parallel=parallel, minimize=True), search=search)
     return job_id
 
 
@@ -38,8 +52,19 @@ def remembering(spec: Any, facts: Any, *, number: int, history: Any, running: An
     return {"number": number, "seen": [trial.number for trial in history], "running": len(running)}
 
 
-def ask(engine: Engine, job_id: str, owner: str = "n:1:a") -> Asked | None:
-    return trial_clerk.ask(engine, job_id, owner=owner, lease_seconds=LEASE_SECONDS, suggest=remembering)
+def ask(
+    engine: Engine, job_id: str, owner: str | None = None, *, after: tuple[Asked, Told] | None = None
+) -> Asked | None:
+    """What a process that has seen nothing of the search yet asks for."""
+    seen = look(engine, job_id)
+    if seen is None:
+        return None
+    loaded = load(engine, VAULT, job_id)
+    searching = Searching(job_id, seen.fence, seen.project_id, loaded, facts_of(loaded.outputs))
+    return trial_clerk.ask(
+        engine, searching, owner=owner or f"n:{next(PROCESSES)}:a", lease_seconds=LEASE_SECONDS, suggest=remembering,
+        after=after,
+    )  # fmt: skip
 
 
 def tell(engine: Engine, job_id: str, asked: Asked, value: float = 1.0) -> None:
@@ -52,7 +77,7 @@ def run_out(engine: Engine, job_id: str) -> None:
             text("update trials set lease_until = now() - interval '1 s' where job_id = :id and status = 'running'"),
             {"id": job_id},
         )
-        trial_clerk.advance(session, session.get_one(Job, job_id, with_for_update=True))
+        standing.advance(session, session.get_one(Job, job_id, with_for_update=True), now=time.time())
 
 
 def rows(engine: Engine, job_id: str) -> list[Trial]:
@@ -142,3 +167,80 @@ def test_in_deterministic_mode_what_is_suggested_depends_on_no_worker_s_speed(en
             tell(engine, job_id, asked, float(asked.number))
     seen = [row.params["seen"] for row in rows(engine, job_id)]
     assert seen == [list(range(max(0, number - 1))) for number in range(6)]
+
+
+def test_a_trial_is_told_and_the_next_one_asked_in_one_breath(engine: Engine) -> None:
+    job_id = searching(engine, trials=3, parallel=1)
+    first = ask(engine, job_id)
+    assert first is not None
+    told = (first, Told(TrialStatus.COMPLETE, 0.1, value=2.0, facts={"threads": 1}))
+    second = ask(engine, job_id, after=told)
+    assert second is not None
+    assert [trial.facts for trial in second.history] == [{"threads": 1}]
+    assert ask(engine, job_id, "n:other:x") is None, "one runs, and no more may"
+
+
+def test_a_process_whose_answer_was_lost_gets_its_own_trial_again(engine: Engine) -> None:
+    job_id = searching(engine, trials=3, parallel=3)
+    first, again = ask(engine, job_id, "n:1:same"), ask(engine, job_id, "n:1:same")
+    assert first is not None
+    assert again is not None
+    assert first.number == again.number == 0
+
+
+def test_a_job_says_what_ended_its_search(engine: Engine) -> None:
+    ended: dict[str, str] = {}
+    searches: dict[str, dict[str, Any]] = {
+        "max_trials": {"trials": 2}, "patience": {"trials": 9, "patience": 1},
+        "grid_exhausted": {"trials": 2, "strategy": "grid", "space": {"num_leaves": {"type": "int", "low": 4, "high": 5}}},
+    }  # fmt: skip
+    for name, tuning in searches.items():
+        job_id = searching(engine, parallel=1, **tuning)
+        while (asked := ask(engine, job_id)) is not None:
+            tell(engine, job_id, asked)
+        ended[name] = (the_job(engine, job_id).search or {})["ended_by"]
+    assert list(ended.values()) == list(ended)
+
+
+def test_a_search_stops_asking_where_its_seconds_are_over_and_tells_a_trial_how_many_are_left(engine: Engine) -> None:
+    job_id = searching(engine, trials=1_000, parallel=1, max_seconds=100)
+    asked = ask(engine, job_id)
+    assert asked is not None
+    assert 80 < asked.seconds_left <= 95
+    with transaction(engine) as session:
+        session.execute(
+            text("update jobs set search = jsonb_set(search, '{began_at}', to_jsonb(extract(epoch from now()) - 96)) where id = :id"),
+            {"id": job_id},
+        )  # fmt: skip
+    assert ask(engine, job_id, after=(asked, Told(TrialStatus.COMPLETE, 0.1, value=1.0))) is None
+    job = the_job(engine, job_id)
+    assert job.search is not None
+    assert (job.waits_on, job.search["ended_by"]) == (None, "max_seconds")
+
+
+def test_a_retry_gets_its_budget_anew(engine: Engine) -> None:
+    job_id = a_job(engine, tuning={"max_seconds": 100})
+    claim = take(engine, job_id)
+    carry_to(engine, claim, "tune")
+    with transaction(engine) as session:
+        session.execute(
+            text("update job_stages set started_at = now() - interval '90 s' where job_id = :id and name = 'train'"),
+            {"id": job_id},
+        )
+    assert load(engine, VAULT, job_id).budget_ends - time.monotonic() == pytest.approx(10, abs=2)
+    clerk.fail(engine, claim, InvalidData("no"), stage="tune")
+    with transaction(engine) as session:
+        jobs.retry(session, session.get_one(Job, job_id, with_for_update=True), by="key")
+    assert load(engine, VAULT, job_id).budget_ends - time.monotonic() == pytest.approx(100, abs=2)
+
+
+@pytest.mark.parametrize("finishing", ["in order", "backwards"])
+def test_in_deterministic_mode_patience_looks_only_at_trials_that_have_ended_on_any_machine(
+    engine: Engine, finishing: str
+) -> None:
+    job_id = searching(engine, trials=30, parallel=2, mode="deterministic", patience=3)
+    while the_job(engine, job_id).waits_on == "trials":
+        running = [asked for asked in (ask(engine, job_id), ask(engine, job_id)) if asked]
+        for asked in running if finishing == "in order" else reversed(running):
+            tell(engine, job_id, asked, 0.0 if asked.number == 1 else 1.0)
+    assert len(rows(engine, job_id)) == 6, "1 is the best; 2, 3, 4 spend the patience; 5 was begun before 4 counted"

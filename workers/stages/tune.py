@@ -21,7 +21,7 @@ def run(ctx: Context) -> Done | FanOut:
             summary={"strategy": "none"}, output=_as_trained(trained), facts={"best_trial": None},
             reason="tuning.strategy is none",
         )  # fmt: skip
-    if not ctx.trials:
+    if not ctx.trials and not ctx.search.get("ended"):
         return FanOut(trials=plan.trials, parallel=plan.parallel, minimize=plan.minimize)
     best = best_of(ctx.trials, minimize=plan.minimize)
     counts = {

@@ -1,0 +1,58 @@
+"""What a budget in seconds gives to the first fit, the search, and what follows it."""
+
+import math
+from typing import Any
+
+import pytest
+
+from workers import budget
+from workers.budget import Ended
+
+
+def a_search(**parts: Any) -> dict[str, Any]:
+    return {"trials": 100, "minimize": True, "max_seconds": 100, "ensemble": 1, "refit": False, **parts}
+
+
+def ended(*seconds: float) -> list[Ended]:
+    """Complete trials, each better than the one before it."""
+    return [Ended("complete", -float(place), each) for place, each in enumerate(seconds)]
+
+
+def test_without_a_budget_in_seconds_a_search_has_for_ever() -> None:
+    assert math.isinf(budget.search_seconds(a_search(max_seconds=None), ended(5)))
+
+
+def test_a_search_that_only_a_choice_follows_has_nearly_all() -> None:
+    assert budget.search_seconds(a_search(), ended(50)) == 95
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ends"), [((), 80), ((0.01,), 90), ((10,), 100 - 2 - 1.2 * 10 * 1.2), ((1, 1, 50), 70)]
+)
+def test_a_refit_is_paid_from_the_rest_by_what_the_best_trial_took(seconds: tuple[float, ...], ends: float) -> None:
+    search = a_search(refit=True, refit_factor=1.2)
+    assert budget.search_seconds(search, ended(*seconds)) == pytest.approx(ends)
+
+
+def test_every_member_that_may_be_chosen_is_refitted() -> None:
+    search = a_search(refit=True, refit_factor=1.0, ensemble=2)
+    assert budget.search_seconds(search, ended(100, 5, 5)) == pytest.approx(100 - 2 - 1.2 * 10)
+
+
+def test_a_trial_that_could_not_get_anywhere_is_not_begun() -> None:
+    search = a_search()
+    assert budget.why_over(search, asked=2, ended=ended(8, 6), elapsed=91) is None
+    assert budget.why_over(search, asked=2, ended=ended(8, 6), elapsed=93) == "max_seconds"
+
+
+def test_trials_that_failed_spend_patience_and_set_no_record() -> None:
+    search = a_search(patience=2, max_seconds=None)
+    best_then_bad = [*ended(1), Ended("failed", None, 1), Ended("pruned", -9.0, 1)]
+    assert budget.why_over(search, asked=3, ended=best_then_bad, elapsed=0) == "patience"
+    assert budget.why_over(search, asked=2, ended=best_then_bad[:2], elapsed=0) is None
+
+
+def test_a_trial_over_folds_costs_more_than_its_refit() -> None:
+    rows = {"train": 700, "validation": 150}
+    assert budget.refit_factor(rows, folds=0) == pytest.approx(850 / 700)
+    assert budget.refit_factor(rows, folds=5) == 0.25

@@ -1,0 +1,74 @@
+"""Fits of one machine share its cores: never more threads than there are, and a dead process gives its cores back."""
+
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.driver import eventually
+from workers.cores import Cores, threads_wanted
+
+HOLDER = """
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from workers.cores import Cores
+with ExitStack() as until:
+    print(Cores(Path(sys.argv[1]), 2).try_take(2, until), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_all_takers_together_get_no_more_than_there_are(tmp_path: Path) -> None:
+    cores = Cores(tmp_path, 3)
+    with ExitStack() as first, ExitStack() as second, ExitStack() as third:
+        assert [cores.try_take(2, first), cores.try_take(2, second), cores.try_take(2, third)] == [2, 1, 0]
+        first.close()
+        assert cores.try_take(5, third) == 2
+
+
+def test_a_killed_process_gives_its_cores_back(tmp_path: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with other, ExitStack() as until:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "2"
+        assert Cores(tmp_path, 2).try_take(1, until) == 0
+        other.kill()
+        other.wait()
+        eventually(lambda: Cores(tmp_path, 2).try_take(2, until) == 2, within=5, what="the cores of the dead")
+
+
+def test_who_waits_for_a_core_may_be_told_to_stop(tmp_path: Path) -> None:
+    cores = Cores(tmp_path, 1)
+
+    def stop() -> None:
+        raise TimeoutError
+
+    with cores.taken(4, check=stop) as got:
+        assert got == 1
+        with pytest.raises(TimeoutError), cores.taken(1, check=stop):
+            pass
+    with cores.taken(1, check=stop) as again:
+        assert again == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "cells", "alone", "deterministic", "wanted"),
+    [
+        ("auto", 1_000, True, False, 1), ("auto", 1_000_000, True, False, 2), ("auto", 1_000_000, False, False, 1),
+        ("auto", 9_000_000, False, False, 2), ("auto", 9_000_000, False, True, 1), (2, 1_000, False, True, 2),
+        (64, 1_000, False, False, 2),
+    ],
+)  # fmt: skip
+def test_threads_go_by_size_unless_the_caller_says_how_many(
+    asked: int | str,
+    cells: int,
+    alone: bool,  # noqa: FBT001  # a case of the table above
+    deterministic: bool,  # noqa: FBT001  # and so is this
+    wanted: int,
+) -> None:
+    assert threads_wanted(asked, cells=cells, alone=alone, most=2, deterministic=deterministic) == wanted

@@ -1,0 +1,103 @@
+"""Who gets how much of `tuning.max_seconds`: the first fit a bounded part, the search most, the refit what it will cost."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TRAIN_SHARE = 0.15
+"""Of the budget, at the most, for the train stage's fit where a search follows."""
+ALONE_SHARE = 0.9
+"""For that fit where none does."""
+SEARCH_SHARE = 0.95
+"""Of the budget, after which no search goes on where nothing but a choice follows it."""
+USUAL_TAIL = 0.2
+"""Of the budget, kept for ensemble and refit as long as no trial has told what a fit costs."""
+LEAST_TAIL, MOST_TAIL = 0.1, 0.3
+CHOOSING_SECONDS = 2.0
+"""Between the last trial and the first refit: the job is taken up again, its data read, its members chosen."""
+MARGIN = 1.2
+LEAST_TRIAL_SHARE = 0.5
+"""Of the quickest complete trial's seconds; with less than that left, another trial would not get anywhere."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One ended trial, as far as budgets look at it; `seconds` are those that its fit took."""
+
+    status: str
+    value: float | None
+    seconds: float
+
+
+def first_fit_seconds(left: float, *, search_follows: bool) -> float:
+    """How long the train stage may fit, of the `left` seconds of the budget."""
+    return left * (TRAIN_SHARE if search_follows else ALONE_SHARE)
+
+
+def search_seconds(search: Mapping[str, Any], ended: Sequence[Ended]) -> float:
+    """Seconds from the budget's beginning to the end of the search; infinite where there is no budget in seconds.
+
+    What follows the search is paid from the rest: `search["refit_factor"]` says how many times a trial's seconds its
+    refit takes, `search["ensemble"]` how many members there are at the most.
+    """
+    total = search.get("max_seconds")
+    if total is None:
+        return math.inf
+    members = int(search.get("ensemble", 1))
+    if not search.get("refit") and members <= 1:
+        return float(total) * SEARCH_SHARE
+    best = sorted((trial for trial in ended if trial.value is not None and trial.status == "complete"),
+                  key=lambda trial: _loss(trial, search))[:members]  # fmt: skip
+    if not best:
+        return float(total) * (1 - USUAL_TAIL)
+    refits = sum(trial.seconds for trial in best) * float(search.get("refit_factor", 0.0)) if search.get("refit") else 0
+    return float(total) - min(max(CHOOSING_SECONDS + MARGIN * refits, LEAST_TAIL * total), MOST_TAIL * total)
+
+
+def _loss(trial: Ended, search: Mapping[str, Any]) -> float:
+    value = math.inf if trial.value is None else trial.value
+    return value if search["minimize"] else -value
+
+
+def is_too_late(seconds_left: float, ended: Sequence[Ended]) -> bool:
+    """Whether another trial would have too little of the search's seconds to be worth its beginning."""
+    quickest = min((trial.seconds for trial in ended if trial.status == "complete"), default=0.0)
+    return seconds_left <= LEAST_TRIAL_SHARE * quickest
+
+
+def is_out_of_patience(search: Mapping[str, Any], ended: Sequence[Ended]) -> bool:
+    """Whether `search["patience"]` trials in a row, in order of number, did not better the best before them."""
+    if search.get("patience") is None:
+        return False
+    best, since = math.inf, 0
+    for trial in ended:
+        if trial.status == "complete" and trial.value is not None and _loss(trial, search) < best:
+            best, since = _loss(trial, search), 0
+        else:
+            since += 1
+    return since >= int(search["patience"])
+
+
+def why_over(search: Mapping[str, Any], *, asked: int, ended: Sequence[Ended], elapsed: float) -> str | None:
+    """What ends the search now, or None: `max_trials`, `grid_exhausted`, `patience` or `max_seconds`.
+
+    Args:
+        asked: How many trials there are by now.
+        ended: Those that count, in order of number.
+        elapsed: Seconds since the budget's beginning.
+    """
+    if asked >= int(search["trials"]):
+        return "grid_exhausted" if search.get("strategy") == "grid" and search.get("whole_grid") else "max_trials"
+    if is_out_of_patience(search, ended):
+        return "patience"
+    if math.isfinite(left := search_seconds(search, ended) - elapsed) and (left <= 0 or is_too_late(left, ended)):
+        return "max_seconds"
+    return None
+
+
+def refit_factor(rows: Mapping[str, int], *, folds: int) -> float:
+    """How many times a trial's seconds its refit takes: on more rows, but once where the trial fitted every fold."""
+    if folds > 1:
+        return 1 / (folds - 1)
+    return (rows.get("train", 0) + rows.get("validation", 0)) / max(1, rows.get("train", 0))

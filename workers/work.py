@@ -1,0 +1,87 @@
+"""A claimed job in this process, and what each of its stages may see and use."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from app.states import STAGES_OF
+from workers.budget import first_fit_seconds
+from workers.clerk import Claim
+from workers.context import Blob, Context
+from workers.cores import threads_wanted
+from workers.lease import Keeper
+from workers.loading import Loaded
+from workers.room import Room
+from workers.search.facts import facts_of
+from workers.search.plan import planned
+from workers.workspace import JobWorkspace
+
+
+@dataclass
+class Work:
+    """A claimed job in this process."""
+
+    room: Room
+    claim: Claim
+    loaded: Loaded
+    keeper: Keeper
+    deadline: float
+    lines: list[str] = field(default_factory=list)
+    left_behind: dict[str, Blob] = field(default_factory=dict)
+    """What a stage that then failed had made."""
+
+
+@contextmanager
+def threads_for(work: Work, stage: str) -> Iterator[int]:
+    """How many threads the stage may use; one that fits waits for a core, and holds what it uses."""
+    spec, most = work.loaded.spec, work.room.most_threads
+    asked = spec.resources.threads
+    fits = stage == "train" or (stage == "tune" and work.loaded.search.get("ended", False))
+    if not fits:
+        yield 1 if asked == "auto" else min(asked, most)
+        return
+    facts, deterministic = facts_of(work.loaded.outputs), spec.reproducibility.mode == "deterministic"
+    wanted = threads_wanted(
+        asked, cells=facts.rows * facts.features, alone=True, most=most, deterministic=deterministic
+    )
+    with work.room.cores.taken(wanted, check=work.keeper.check) as got:
+        yield wanted if deterministic else got
+
+
+def context_for(work: Work, workspace: JobWorkspace, *, stage: str, threads: int) -> Context:
+    """What `stage` may see."""
+    loaded, stages = work.loaded, STAGES_OF[work.loaded.kind]
+    position = stages.index(stage)
+    began = time.monotonic()
+
+    def progress(done: float, total: float) -> None:
+        work.keeper.check()
+        share = min(1.0, done / total) if total > 0 else 0.0
+        elapsed = time.monotonic() - began
+        eta = round(elapsed / share - elapsed, 1) if share > 0.05 else None  # too early to guess
+        fraction = round((position + share) / len(stages), 4)
+        work.keeper.show({"done": done, "total": total, "fraction": fraction, "eta_seconds": eta})
+
+    return Context(
+        job_id=work.claim.job_id, spec=loaded.spec, workspace=workspace, seed=loaded.spec.reproducibility.seed,
+        threads=threads, outputs=loaded.outputs, datasets=loaded.datasets, connections=loaded.connections,
+        champion=loaded.champion, reference=loaded.reference, tested=loaded.tested, trials=loaded.trials,
+        deadline=work.deadline, budget_ends=loaded.budget_ends, fit_ends=_fit_ends(loaded, stage),
+        search=loaded.search, warm=loaded.search.get("warm", {}), progress=progress, log=work.lines.append,
+    )  # fmt: skip
+
+
+def begin_budget(loaded: Loaded) -> None:
+    """`tuning.max_seconds` begin to count now, with `train`, unless they did so in an earlier attempt."""
+    seconds = loaded.spec.tuning.max_seconds
+    if seconds is not None and math.isinf(loaded.budget_ends):
+        loaded.budget_ends = time.monotonic() + seconds
+
+
+def _fit_ends(loaded: Loaded, stage: str) -> float:
+    if math.isinf(loaded.budget_ends) or stage != "train":
+        return loaded.budget_ends
+    now, plan = time.monotonic(), planned(loaded.spec, facts_of(loaded.outputs))
+    return now + first_fit_seconds(loaded.budget_ends - now, search_follows=plan.strategy != "none")
