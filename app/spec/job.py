@@ -22,7 +22,7 @@ from app.spec.decision import (
     Reproducibility,
     Resources,
 )
-from app.spec.modelling import Training, Tuning
+from app.spec.modelling import Training, Tuning, dimensions_of
 
 
 class JobSpec(Part):
@@ -81,7 +81,7 @@ class JobSpec(Part):
         for name, dimension in self.tuning.space.items():
             if name == "algorithm":
                 continue
-            owners = [each for each in searched if name in PARAMS[each].model_fields]
+            owners = [each for each in searched if name in dimensions_of(self.tuning.space, each)]
             if not owners:
                 known = sorted({field for each in searched for field in PARAMS[each].model_fields})
                 raise ValueError(
@@ -90,8 +90,8 @@ class JobSpec(Part):
             ends = dimension.choices if dimension.choices is not None else [dimension.low, dimension.high]
             for end in ends:
                 value = int(end) if dimension.type == "int" and isinstance(end, float) else end
-                faults = [fault_of(each, {name: value}) for each in owners]
-                if all(faults):
+                faults = [fault for each in owners if (fault := fault_of(each, {name: value})) is not None]
+                if faults:
                     raise ValueError(f"tuning.space.{faults[0]}")
         return self
 

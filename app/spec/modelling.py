@@ -1,10 +1,12 @@
 """The spec's modelling half: the single fit, and the search over its parameters."""
 
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from app.spec.algorithms import Algorithm, Objective
+from app.spec.algorithms import PARAMS, Algorithm, Objective
 from app.spec.base import MAX_PARALLEL, MAX_TRIALS, Column, Finite, JobId, Part, Scalar
 
 ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
@@ -124,17 +126,82 @@ class Tuning(Part):
         for name, dimension in self.space.items():
             if dimension.type == "float" and dimension.step is None:
                 raise ValueError(f"strategy grid needs a step or choices for {name}")
-        if grid_points(self.space) > MAX_TRIALS:
-            raise ValueError(f"the grid has {grid_points(self.space):,} points; at most {MAX_TRIALS:,} are allowed")
+        points = grid_points(self.space)
+        if points > MAX_TRIALS:
+            conditional = any(dimension.when for dimension in self.space.values())
+            raise ValueError(
+                f"the grid has {points:,} points{' or more' if conditional else ''}; at most {MAX_TRIALS:,} are allowed"
+            )
         return self
 
 
-def grid_points(space: dict[str, Dimension]) -> int:
-    """How many points the grid over `space` has."""
-    total = 1
-    for dimension in space.values():
-        total *= len(grid_values(dimension))
-    return total
+def dimensions_of(space: Mapping[str, Dimension], algorithm: str) -> dict[str, Dimension]:
+    """The dimensions of `space` that belong to `algorithm`, those with a condition last.
+
+    One belongs where it is a parameter of the algorithm, its condition lets the algorithm through, and its other
+    parents belong too.
+    """
+    fields = PARAMS[algorithm].model_fields if algorithm in PARAMS else {}
+    found = {
+        name: dimension
+        for name, dimension in space.items()
+        if name in fields and algorithm in dimension.when.get("algorithm", [algorithm])
+    }
+    whole = {name: each for name, each in found.items() if all(parent in found for parent in parents_of(each))}
+    return dict(sorted(whole.items(), key=lambda item: bool(parents_of(item[1]))))
+
+
+def parents_of(dimension: Dimension) -> dict[str, list[Any]]:
+    """The condition of `dimension`, without what it says of the algorithm."""
+    return {name: values for name, values in dimension.when.items() if name != "algorithm"}
+
+
+def grid_points(space: Mapping[str, Dimension]) -> int:
+    """How many points the grid over `space` has; at least so many, where its conditions have over MAX_TRIALS cases."""
+    if "algorithm" not in space:
+        return _points(space)
+    return sum(_points(dimensions_of(space, str(name))) for name in space["algorithm"].choices or [])
+
+
+def _points(space: Mapping[str, Dimension]) -> int:
+    parents = {parent for dimension in space.values() for parent in parents_of(dimension)}
+    plain = [name for name, dimension in space.items() if not parents_of(dimension) and name not in parents]
+    total = math.prod(len(grid_values(space[name])) for name in plain)
+    cases = math.prod(len(grid_values(space[name])) for name in parents)
+    if cases > MAX_TRIALS:
+        return total * cases
+    joined = {name: dimension for name, dimension in space.items() if parents_of(dimension)}
+    return total * sum(
+        math.prod(len(grid_values(each)) for each in joined.values() if holds(parents_of(each), case))
+        for case in _walk([(name, space[name]) for name in parents], {})
+    )
+
+
+def grid(space: Mapping[str, Dimension]) -> Iterator[dict[str, Any]]:
+    """The points of the grid over `space`: by algorithm, the last dimension turning fastest, conditions last."""
+    if "algorithm" not in space:
+        ordered = sorted(space.items(), key=lambda item: bool(parents_of(item[1])))
+        yield from _walk(ordered, {})
+        return
+    for name in space["algorithm"].choices or []:
+        yield from _walk(list(dimensions_of(space, str(name)).items()), {"algorithm": name})
+
+
+def _walk(dimensions: Sequence[tuple[str, Dimension]], point: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if not dimensions:
+        yield point
+        return
+    (name, dimension), *rest = dimensions
+    if not holds(parents_of(dimension), point):
+        yield from _walk(rest, point)
+        return
+    for value in grid_values(dimension):
+        yield from _walk(rest, {**point, name: value})
+
+
+def holds(when: Mapping[str, Sequence[Any]], values: Mapping[str, Any]) -> bool:
+    """Whether `values` meet the condition `when`."""
+    return all(parent in values and values[parent] in chosen for parent, chosen in when.items())
 
 
 def grid_values(dimension: Dimension) -> list[Any] | range:
@@ -152,12 +219,17 @@ def grid_values(dimension: Dimension) -> list[Any] | range:
 
 
 __all__ = [
+    "PARAMS",
     "Algorithm",
     "Column",
     "Constraints",
     "Dimension",
     "Training",
     "Tuning",
+    "dimensions_of",
+    "grid",
     "grid_points",
     "grid_values",
+    "holds",
+    "parents_of",
 ]

@@ -1,0 +1,98 @@
+"""Strategy `auto`: a portfolio first, then earlier jobs' settings, then TPE over the algorithms that did well."""
+
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from statistics import median
+from typing import Any
+
+from app.spec.job import JobSpec
+from workers.context import TrialResult
+from workers.search.facts import Facts
+from workers.search.outcomes import BEYOND, Judge
+from workers.search.plan import planned
+from workers.search.portfolio import (
+    HASTE,
+    LARGEST_SHARE,
+    PORTFOLIO,
+    REACH,
+    SECONDS,
+    SHARES,
+    Setting,
+)
+from workers.search.space import Space
+
+Params = Mapping[str, Any]
+LEAST_PACE, MOST_PACE = 0.1, 50.0
+
+
+def firsts(spec: JobSpec, facts: Facts, space: Space, history: Sequence[TrialResult]) -> list[dict[str, Any]]:
+    """The portfolio as parameters of trials inside `space`, in order; without what would take too much of the budget."""
+    searched = {branch.algorithm for branch in space.branches}
+    fits = max(1, planned(spec, facts).folds)
+    rough = [
+        (settled(space, each), fits * seconds_of(each, facts))
+        for each in PORTFOLIO[facts.task]
+        if each.algorithm in searched
+    ]
+    timed = spec.tuning.max_seconds is not None and spec.reproducibility.mode != "deterministic"
+    pace = _pace(rough, history) if timed else 1.0
+    budget = (spec.tuning.max_seconds or spec.resources.max_seconds) / pace
+    kept = [each for each in rough if each[1] <= LARGEST_SHARE * budget] or sorted(rough, key=itemgetter(1))[:1]
+    if sum(seconds for _params, seconds in kept) > HASTE * budget:
+        kept.sort(key=itemgetter(1))
+    found: list[dict[str, Any]] = []
+    for params, _seconds in kept:
+        if params not in found:
+            found.append(params)
+    return found
+
+
+def settled(space: Space, setting: Setting) -> dict[str, Any]:
+    """The trial's parameters of `setting`, the nearest that `space` has."""
+    branch = next(branch for branch in space.branches if branch.algorithm == setting.algorithm)
+    return space.params(branch, branch.nearest(setting.params))
+
+
+def seconds_of(setting: Setting, facts: Facts) -> float:
+    """What one fit of `setting` would take, roughly, on one thread."""
+    outputs = facts.classes if facts.task == "multiclass" and not setting.algorithm.endswith(("forest", "trees")) else 1
+    return SECONDS[setting.algorithm] * facts.rows * max(1, facts.features) * setting.trees * outputs
+
+
+def _pace(rough: Sequence[tuple[Params, float]], history: Sequence[TrialResult]) -> float:
+    """How many times their estimate the portfolio's trials took so far."""
+    paces = [
+        trial.duration_seconds / seconds
+        for params, seconds in rough
+        for trial in history
+        if trial.duration_seconds and trial.params == params
+    ]
+    return min(MOST_PACE, max(LEAST_PACE, median(paces))) if paces else 1.0
+
+
+def survivors(space: Space, judge: Judge, history: Sequence[TrialResult]) -> list[str]:
+    """The algorithms worth searching further, the best first."""
+    best: dict[str, float] = {}
+    losses = []
+    for trial in history:
+        loss, branch = judge.loss(trial), space.branch_of(trial.params)
+        if branch is not None and loss < BEYOND:
+            best[branch.algorithm] = min(loss, best.get(branch.algorithm, loss))
+            losses.append(loss)
+    if not losses:
+        return [branch.algorithm for branch in space.branches]
+    least = min(losses)
+    bound = least + REACH * (median(losses) - least)
+    ranked = sorted(best, key=lambda name: best[name])
+    return [name for place, name in enumerate(ranked) if place == 0 or best[name] <= bound][: len(SHARES)]
+
+
+def turn_of(names: Sequence[str], share: float) -> str:
+    """Whose turn it is at `share`, a number from 0 to 1."""
+    weights = SHARES[: len(names)] if len(names) <= len(SHARES) else (1.0,) * len(names)
+    left = share * sum(weights)
+    for name, weight in zip(names, weights, strict=True):
+        left -= weight
+        if left < 0:
+            return name
+    return names[-1]
