@@ -40,8 +40,7 @@ READS: dict[str, Reads] = {
     ),
     "split": Reads(("task", "split", "reproducibility.seed"), ("snapshot", "kept"), ("validate",)),
     "transform": Reads(
-        ("task.target", "task.weight_column", "transform", "training.algorithm", "reproducibility.seed"),
-        ("snapshot", "split"), ("validate",),
+        ("task.target", "task.weight_column", "transform", "reproducibility.seed"), ("snapshot", "split"), ("validate",),
     ),
 }  # fmt: skip
 """Stages whose work may be taken over; the others are always done."""

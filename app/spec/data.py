@@ -289,14 +289,14 @@ class Split(Part):
 
 
 class NumericTransform(Part):
-    """Numbers: `none` for `impute` leaves missing values to trainers that understand them."""
+    """Numbers: `auto` leaves them as they are, since each trainer fills and scales by itself where it has to."""
 
     impute: Literal["auto", "median", "mean", "constant", "none"] = "auto"
     scale: Literal["auto", "standard", "minmax", "robust", "quantile", "none"] = "auto"
 
 
 class CategoricalTransform(Part):
-    """Categories: `auto` is native for trees, one-hot for linear models, and the target's mean where labels are many."""
+    """Categories: `auto` is codes, of which each trainer makes what suits it, and the target's mean where labels are many."""
 
     encode: Literal["auto", "one_hot", "embedding", "ordinal", "target", "native"] = "auto"
     min_frequency: Annotated[int, Field(ge=1)] = 10

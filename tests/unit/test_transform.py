@@ -55,7 +55,9 @@ def transformed(tmp_path: Path, frame: pd.DataFrame, **spec: Any) -> tuple[Conte
 
 WAYS = {
     "trees": {},
-    "linear": {"training": {"algorithm": "linear"}},
+    "filled": {
+        "transform": {"categorical": {"encode": "one_hot"}, "numeric": {"impute": "median", "scale": "standard"}}
+    },
     "one_hot": {"transform": {"categorical": {"encode": "one_hot", "min_frequency": 5}}},
     "ordinal": {"transform": {"categorical": {"encode": "ordinal"}, "numeric": {"impute": "mean", "scale": "minmax"}}},
     "target": {"transform": {"categorical": {"encode": "target"}, "numeric": {"scale": "robust"}}},
@@ -108,7 +110,7 @@ def test_values_never_seen_are_no_error(way: str, tmp_path: Path):
     assert not np.isinf(found).any()
     empty = encoder.transform(frame.head(0))
     assert empty.shape == (0, matrix.x.shape[1])
-    if way == "linear":
+    if way == "filled":
         assert not np.isnan(found).any()
 
 
@@ -123,8 +125,19 @@ def test_trees_get_codes_and_missing_values_as_they_are(tmp_path: Path):
     assert {"at.year", "at.hour", "note[0]"} <= set(encoder.feature_names)
 
 
-def test_linear_models_get_full_and_scaled_numbers(tmp_path: Path):
-    _, matrix, encoder = transformed(tmp_path, a_frame(), training={"algorithm": "linear"})
+@pytest.mark.parametrize("algorithm", ["linear", "random_forest"])
+def test_every_algorithm_gets_the_same_matrix_and_encoder(algorithm: str, tmp_path: Path):
+    for name, chosen in (("one", "lightgbm"), ("two", algorithm)):
+        (tmp_path / name).mkdir()
+        ctx, _, _ = transformed(tmp_path / name, a_frame(), training={"algorithm": chosen})
+        (tmp_path / f"{name}.bytes").write_bytes(
+            ctx.workspace.get("matrix").read_bytes() + ctx.workspace.get("encoder").read_bytes()
+        )
+    assert (tmp_path / "one.bytes").read_bytes() == (tmp_path / "two.bytes").read_bytes()
+
+
+def test_numbers_are_filled_and_scaled_where_it_is_asked_for(tmp_path: Path):
+    _, matrix, encoder = transformed(tmp_path, a_frame(), **WAYS["filled"])
     assert not encoder.categorical
     assert not np.isnan(matrix.x).any()
     x = matrix.x[matrix.where("train"), encoder.feature_names.index("x")]
@@ -217,7 +230,7 @@ def test_a_file_with_another_type_or_of_another_kind_is_not_opened(tmp_path: Pat
 
 
 def test_the_encoder_file_holds_no_pickle(tmp_path: Path):
-    ctx, _, _ = transformed(tmp_path, a_frame(), training={"algorithm": "linear"})
+    ctx, _, _ = transformed(tmp_path, a_frame(), **WAYS["filled"])
     with zipfile.ZipFile(ctx.workspace.get("encoder")) as archive:
         assert {name.rsplit(".", 1)[-1] for name in archive.namelist()} <= {"json", "npy", "npz"}
         assert all(not archive.read(name).startswith(b"\x80") for name in archive.namelist())
@@ -232,7 +245,7 @@ EDGES: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("way", ["trees", "linear", "target"])
+@pytest.mark.parametrize("way", ["trees", "filled", "target"])
 @pytest.mark.parametrize("edge", EDGES)
 def test_values_at_the_edge_of_their_type_are_no_error(edge: str, way: str, tmp_path: Path):
     values = (EDGES[edge] * ROWS)[:ROWS]
@@ -342,18 +355,15 @@ def test_text_without_any_word_is_no_error(tmp_path: Path):
     assert not np.isnan(matrix.x[:, encoder.feature_names.index("note[0]")]).any()
 
 
-@pytest.mark.parametrize("algorithm", ["lightgbm", "linear"])
-def test_a_column_of_very_many_labels_becomes_the_mean_of_the_target(algorithm: str, tmp_path: Path):
+def test_a_column_of_very_many_labels_becomes_the_mean_of_the_target(tmp_path: Path):
     rng = np.random.default_rng(4)
     shop = rng.integers(0, 600, 3_000)
     effect = rng.normal(size=600)
     frame = pd.DataFrame({"shop": [f"s{place}" for place in shop], "color": rng.choice(["red", "blue"], 3_000),
                           "x": rng.normal(size=3_000), "y": np.where(effect[shop] + rng.normal(size=3_000) > 0, "yes", "no")})  # fmt: skip
-    _, matrix, encoder = transformed(
-        tmp_path, frame, training={"algorithm": algorithm}, data={"features": {"types": {"shop": "categorical"}}}
-    )
+    _, matrix, encoder = transformed(tmp_path, frame, data={"features": {"types": {"shop": "categorical"}}})
     assert "shop.target" in encoder.feature_names
-    assert ("color" in encoder.feature_names) == (algorithm == "lightgbm")
+    assert "color" in encoder.feature_names
     test = matrix.where("test")
     assert np.corrcoef(matrix.x[test, encoder.feature_names.index("shop.target")], matrix.y[test])[0, 1] > 0.3
 

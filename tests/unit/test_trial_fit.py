@@ -122,22 +122,6 @@ def test_a_value_that_does_not_exist_fails_the_trial(tmp_path):
     assert caught.value.stable_code == "no_value"
 
 
-def test_missing_values_for_a_linear_model_are_the_callers_to_mend(tmp_path):
-    data = matrix("binary")
-    data.x[0, 0] = np.nan
-    with pytest.raises(InvalidSpec) as caught:
-        run_trial(
-            context(
-                tmp_path,
-                replace(data, part=np.zeros_like(data.part) + (np.arange(600) % 2).astype(np.int8)),
-                {"training": {"algorithm": "linear"}},
-            ),
-            params={},
-            history=(),
-        )
-    assert caught.value.stable_code == "missing_values"
-
-
 @pytest.mark.parametrize(("change", "code"), [
     (lambda data: {"part": np.full_like(data.part, 2)}, "no_train_rows"),
     (lambda data: {"part": np.zeros_like(data.part)}, "no_validation_rows"),

@@ -204,11 +204,12 @@ def _after(numbers: Floats, block: State) -> Floats:
 
 
 def _crowded(lessons: Lessons, spec: JobSpec, types: Mapping[str, str], bases: Mapping[str, str]) -> frozenset[str]:
-    """The columns of categories, left to `auto`, that have more labels than trees or single features can tell apart."""
-    most = spec.transform.categorical.max_categories if spec.training.algorithm == "linear" else MOST_NATIVE
+    """The columns of categories, left to `auto`, that have more labels than trees can tell apart."""
     left = [name for name, kind in types.items() if kind == "categorical" and _chosen(spec, name) == "auto"]
     return frozenset(
-        name for name in left if len(labels.words(lessons([name])[name], bases[name]).drop_null().unique()) > most
+        name
+        for name in left
+        if len(labels.words(lessons([name])[name], bases[name]).drop_null().unique()) > MOST_NATIVE
     )
 
 
@@ -230,26 +231,24 @@ def plan(
 
 
 def _step(spec: JobSpec, name: str, kind: str, *, crowded: bool) -> Step:
-    """How the column `name` of `kind` is treated; `auto` goes by the trainer and by how many labels there are."""
-    transform, linear = spec.transform, spec.training.algorithm == "linear"
+    """How the column `name` of `kind` is treated; `auto` leaves it as it is, or goes by how many labels there are."""
+    transform = spec.transform
     own = transform.columns.get(name, ColumnTransform())
-    impute: str = own.impute or transform.numeric.impute
-    scale: str = own.scale or transform.numeric.scale
-    if impute == "auto":
-        impute = "median" if linear else "none"
-    if scale == "auto":
-        scale = "standard" if linear else "none"
+    impute, scale = _asked(own.impute or transform.numeric.impute), _asked(own.scale or transform.numeric.scale)
     if kind == "text" and own.encode in (None, "embedding"):
         size = own.dimensions or transform.text.dimensions
         return Step("embedding", (("dimensions", size), ("text", True)), impute, scale)
     if kind == "categorical" or own.encode:
         encode = _chosen(spec, name)
         if encode == "auto":
-            encode = "target" if crowded else "one_hot" if linear else "native"
-        if encode == "native" and linear:
-            encode = "ordinal"
+            encode = "target" if crowded else "native"
         return _category_step(spec, own, encode, impute, scale)
     return Step("time" if kind == "datetime" else "number", (), impute, scale)
+
+
+def _asked(way: str) -> str:
+    """`auto` means nothing here: trees need neither, and each other trainer does by itself what it needs."""
+    return "none" if way == "auto" else way
 
 
 def _category_step(spec: JobSpec, own: ColumnTransform, encode: str, impute: str, scale: str) -> Step:

@@ -1,60 +1,80 @@
-"""Linear models by scikit-learn: logistic regression for classes, ridge or elastic net for numbers."""
+"""Linear models: logistic regression for classes, ridge or elastic net, counts, quantiles and Huber's loss for numbers.
+
+All are one problem: the weighted mean of a loss of sums over the design, plus l1_ratio × |w| + (1 - l1_ratio) / 2 × w²
+times the strength over the weights' sum, so that `C` and `alpha` mean what they mean in scikit-learn's logistic
+regression and ridge; numbers, the target among them, are standardised before.
+"""
 
 import json
-import time
-import warnings
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
 
-from app.errors import DigestMismatch, InvalidSpec, MachineError
+from app.errors import DigestMismatch, InvalidData, MachineError
 from app.spec.algorithms import LinearParams
 from app.spec.modelling import Dimension
 from workers.matrix.prepared import Prepared
-from workers.measures.metrics import metric_of
-from workers.measures.scoring import scores
 from workers.terms import TaskType
-from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe, train_weights
+from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe, directions, train_weights
+from workers.trainers.design import Design
+from workers.trainers.losses import MOST_LOG, losses
+from workers.trainers.solving import MOST_STEPS, Enough, Problem, solve
+from workers.trainers.watching import Watch
 
-STEPS_AT_A_TIME = 50
-MAX_STEPS = 1_000
+FORMAT = "trainhouse-linear-2"
+TOLD_EVERY = 5
+"""Steps between two looks at the validation rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearFitted(Fitted):
-    """`coefficients` is (outputs, features), `intercepts` (outputs,); one output for binary and regression."""
+    """`coefficients` is (outputs, columns of the design), `intercepts` (outputs,); one output for two classes or none.
 
+    Attributes:
+        classes: 0 for regression.
+        counts: Whether the sum is the logarithm of the prediction.
+        centre: Added to a number after it was multiplied by `scale`; both are those of the training target.
+        scale: See `centre`.
+    """
+
+    design: Design
     coefficients: Floats
     intercepts: Floats
     classes: int
+    counts: bool = False
+    centre: float = 0.0
+    scale: float = 1.0
 
     def predict(self, x: Floats) -> Floats:
         """See `Fitted.predict`."""
-        # einsum sums in one fixed order, where BLAS may choose another for each number of rows.
-        raw: Floats = np.einsum("ij,kj->ik", x, self.coefficients) + self.intercepts
-        if self.classes == 0:
-            return raw[:, 0]
+        return self.answer(self.design.sums(x, self.coefficients) + self.intercepts)
+
+    def answer(self, raw: Floats) -> Floats:
+        """What sums (rows, outputs) with their intercepts say."""
         if self.classes == 2:
             positive: Floats = expit(raw[:, 0])
             return np.column_stack((1.0 - positive, positive))
-        found: Floats = softmax(raw, axis=1)
-        return found
+        if self.classes:
+            found: Floats = softmax(raw, axis=1)
+            return found
+        number = np.exp(np.clip(raw[:, 0], -MOST_LOG, MOST_LOG)) if self.counts else raw[:, 0]
+        return self.centre + self.scale * number
 
     def importances(self, x: Floats) -> Floats:
-        """Shares of the mean absolute coefficient times the feature's standard deviation in `x`."""
-        size: Floats = np.abs(self.coefficients).mean(axis=0) * x.std(axis=0)
-        return size / size.sum() if size.sum() > 0 else size
+        """Shares of the deviation that each feature gives the sums over `x`."""
+        return self.design.shares(x, self.coefficients)
 
     def save(self, path: Path) -> None:
         """JSON whose numbers read back as the same floats."""
         document = {
-            "format": "trainhouse-linear-1", "classes": self.classes, "iterations": self.iterations,
-            "intercepts": self.intercepts.tolist(), "coefficients": self.coefficients.tolist(),
+            "format": FORMAT, "classes": self.classes, "iterations": self.iterations, "counts": self.counts,
+            "centre": self.centre, "scale": self.scale, "intercepts": self.intercepts.tolist(),
+            "coefficients": self.coefficients.tolist(), "design": self.design.state(),
         }  # fmt: skip
         path.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
 
@@ -63,114 +83,148 @@ class LinearTrainer:
     """See `Trainer`."""
 
     filename = "model.json"
-    tolerance = 1e-12
-    objectives = frozenset({"auto"})
+    tolerance = 0.0
+    objectives = frozenset({"auto", "poisson", "quantile", "huber"})
 
     def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:  # noqa: ARG002
         """See `Trainer.space`."""
+        mix = {"l1_ratio": Dimension(type="float", low=0.0, high=1.0)}
         if task == "regression":
-            return {"alpha": Dimension(type="float", low=1e-3, high=1_000.0, log=True)}
-        return {"C": Dimension(type="float", low=1e-3, high=100.0, log=True)}
+            return {"alpha": Dimension(type="float", low=1e-3, high=1e4, log=True), **mix}
+        return {"C": Dimension(type="float", low=1e-4, high=100.0, log=True), **mix}
 
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> LinearFitted:
         """See `Trainer.fit`."""
-        x, y, weight = data.x[fold.train], data.y[fold.train], train_weights(data, fold, recipe.class_weight)
-        if not np.isfinite(x).all():
-            raise InvalidSpec(
-                "The linear trainer cannot take missing values.", code="missing_values",
-                hint="Let transform.numeric.impute fill them in, or train lightgbm.",
+        design = Design.learn(data.x, fold.train, data.categorical)
+        begun, y = _begun(data, fold, recipe, design)
+        if company.resume is not None:
+            begun = self.load(company.resume)
+        problem = _problem(data, fold, recipe, begun, y)
+        held = None if fold.validation is None else design.matrix(data.x, fold.validation)
+        course = _Course(begun, problem, held, recipe, company, Watch(data, fold, recipe, company))
+        try:
+            solve(
+                problem, problem.vector(begun.coefficients, begun.intercepts), taken=begun.iterations,
+                most=min(recipe.max_iterations, MOST_STEPS), step=course,
             )  # fmt: skip
-        chosen = LinearParams(**recipe.params)
-        report = _Report(data, fold, recipe, company)
-        company.on_iteration(0, float("nan"))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            try:
-                if data.task == "regression":
-                    return _fit_numbers(x, y, weight, params=chosen, report=report)
-                return _fit_classes(x, y, weight, params=chosen, report=report)
-            except (ValueError, np.linalg.LinAlgError) as error:
-                raise MachineError("The linear solver failed.", code="trainer_failed") from error
+        except (ValueError, np.linalg.LinAlgError, MemoryError) as error:
+            raise MachineError("The linear solver failed.", code="trainer_failed") from error
+        found = course.ended()
+        return _on_quantile(found, problem, recipe) if recipe.objective == "quantile" else found
 
     def load(self, path: Path, *, threads: int = 1) -> LinearFitted:  # noqa: ARG002  # one thread is enough
         """See `Trainer.load`."""
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            return LinearFitted(
-                iterations=int(document["iterations"]), classes=int(document["classes"]),
-                coefficients=np.asarray(document["coefficients"], dtype=np.float64),
-                intercepts=np.asarray(document["intercepts"], dtype=np.float64),
-            )  # fmt: skip
-        except (ValueError, KeyError, TypeError) as error:
+            return _restored(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise DigestMismatch("The file is no linear model.") from error
 
 
-@dataclass(frozen=True)
-class _Report:
-    """Scores a model of some steps on the validation part, tells it, and says whether time is up."""
-
-    data: Prepared
-    fold: Fold
-    recipe: Recipe
-    company: Company
-
-    def __call__(self, fitted: LinearFitted) -> bool:
-        value, held = None, self.fold.validation
-        if held is not None:
-            metric = metric_of(self.recipe.metric, self.data.task, self.recipe.objective)
-            found = scores(self.data.task, self.data.y[held], fitted.predict(self.data.x[held]), names=[metric])
-            value = found[metric]["value"]
-        self.company.on_iteration(fitted.iterations, float("nan") if value is None else float(value))
-        return time.monotonic() >= self.company.deadline
-
-
-def _fit_numbers(  # a fit's parts
-    x: Floats, y: Floats, weight: Floats | None, *, params: LinearParams, report: _Report
-) -> LinearFitted:
-    if params.l1_ratio > 0 and params.alpha > 0:
-        model = ElasticNet(
-            alpha=params.alpha, l1_ratio=params.l1_ratio, random_state=report.recipe.seed, max_iter=MAX_STEPS
-        )
-    else:
-        model = Ridge(alpha=params.alpha, random_state=report.recipe.seed)
-    model.fit(x, y, sample_weight=weight)
-    fitted = LinearFitted(
-        iterations=int(np.max(model.n_iter_)) if model.n_iter_ is not None else 1,
-        coefficients=np.atleast_2d(model.coef_), intercepts=np.atleast_1d(np.float64(model.intercept_)), classes=0,
+def _restored(document: dict[str, Any]) -> LinearFitted:
+    found = LinearFitted(
+        iterations=int(document["iterations"]), classes=int(document["classes"]), counts=bool(document["counts"]),
+        centre=float(document["centre"]), scale=float(document["scale"]), design=Design.restored(document["design"]),
+        coefficients=np.asarray(document["coefficients"], dtype=np.float64),
+        intercepts=np.asarray(document["intercepts"], dtype=np.float64),
     )  # fmt: skip
-    report(fitted)
-    return fitted
+    shape = (len(found.intercepts), found.design.width)
+    if document["format"] != FORMAT or found.coefficients.shape != shape:
+        raise ValueError("the coefficients are not those of the design")
+    return found
 
 
-def _fit_classes(  # a fit's parts
-    x: Floats, y: Floats, weight: Floats | None, *, params: LinearParams, report: _Report
-) -> LinearFitted:
-    classes = len(report.data.classes)
-    model = LogisticRegression(
-        C=params.C, l1_ratio=params.l1_ratio, solver="saga" if params.l1_ratio > 0 else "lbfgs", random_state=report.recipe.seed,
-        warm_start=True, max_iter=1,
+def _begun(data: Prepared, fold: Fold, recipe: Recipe, design: Design) -> tuple[LinearFitted, Floats]:
+    """The model before the first step, which knows the target alone, and the (train rows,) target as it is learned."""
+    y, weight, classes = data.y[fold.train], train_weights(data, fold, recipe.class_weight), len(data.classes)
+    if classes:
+        shares = np.bincount(y.astype(np.int64), weight, minlength=classes) + 0.5
+        logs = np.log(shares / shares.sum())
+        intercepts = logs[1:] - logs[:1] if classes == 2 else logs
+        return _empty(design, intercepts, classes=classes), y
+    if recipe.objective == "poisson":
+        if (y < 0).any():
+            raise InvalidData(
+                "The target has negative numbers, which objective poisson cannot learn.", code="negative_target",
+                hint="Choose another objective.",
+            )  # fmt: skip
+        scale = float(np.average(y, weights=weight)) or 1.0
+        return _empty(design, np.zeros(1), classes=0, counts=True, scale=scale), y / scale
+    unit = float(np.abs(y).max()) or 1.0
+    small = y / unit
+    centre = float(np.average(small, weights=weight))
+    spread = math.sqrt(float(np.average((small - centre) ** 2, weights=weight)))
+    spread = spread if spread > 1e-12 else 1.0
+    return _empty(design, np.zeros(1), classes=0, centre=centre * unit, scale=spread * unit), (small - centre) / spread
+
+
+def _empty(design: Design, intercepts: Floats, **about: Any) -> LinearFitted:
+    coefficients = np.zeros((len(intercepts), design.width))
+    return LinearFitted(iterations=0, design=design, coefficients=coefficients, intercepts=intercepts, **about)
+
+
+def _problem(data: Prepared, fold: Fold, recipe: Recipe, begun: LinearFitted, y: Floats) -> Problem:
+    chosen = LinearParams(**recipe.params)
+    weight = train_weights(data, fold, recipe.class_weight)
+    total = float(len(y) if weight is None else weight.sum())
+    strength = (chosen.alpha if data.task == "regression" else 1.0 / chosen.C) / total
+    ways = np.array(directions(data, recipe), dtype=np.float64)
+    numbers = begun.design.numbers.places
+    signs = np.zeros(begun.design.width)
+    signs[: len(numbers)] = ways[numbers]
+    return Problem(
+        matrix=begun.design.matrix(data.x, fold.train), y=y, outputs=len(begun.intercepts),
+        weight=np.full(len(y), 1.0 / total) if weight is None else weight / total, losses=losses(data.task, recipe),
+        l1=strength * chosen.l1_ratio, l2=strength * (1.0 - chosen.l1_ratio), signs=signs,
     )  # fmt: skip
-    steps, most = 0, min(report.recipe.max_iterations, MAX_STEPS)
-    while True:
-        model.max_iter = min(STEPS_AT_A_TIME, most - steps)
-        model.fit(x, y, sample_weight=weight)
-        taken = int(np.max(model.n_iter_))
-        steps += taken
-        fitted = _of_all_classes(model, classes=classes, steps=steps)
-        timed_out = report(fitted)
-        if timed_out or taken < model.max_iter or steps >= most:
-            return LinearFitted(**{**vars(fitted), "timed_out": timed_out and taken == model.max_iter})
 
 
-def _of_all_classes(model: LogisticRegression, *, classes: int, steps: int) -> LinearFitted:
-    """The model with one output per class, also for classes that the train part did not hold."""
-    seen = model.classes_.astype(np.int64)
-    if classes == 2:
-        return LinearFitted(iterations=steps, coefficients=model.coef_, intercepts=model.intercept_, classes=2)
-    coefficients = np.zeros((classes, model.coef_.shape[1]))
-    intercepts = np.full(classes, -1e3)
-    if len(seen) == 2:
-        coefficients[seen[1]], intercepts[seen] = model.coef_[0], [0.0, model.intercept_[0]]
-    else:
-        coefficients[seen], intercepts[seen] = model.coef_, model.intercept_
-    return LinearFitted(iterations=steps, coefficients=coefficients, intercepts=intercepts, classes=classes)
+class _Course:
+    """Follows the solver step by step, and keeps the model that is to be taken."""
+
+    def __init__(  # what a fit consists of
+        self, begun: LinearFitted, problem: Problem, held: Any, recipe: Recipe, company: Company, watch: Watch
+    ) -> None:
+        self.problem, self.held, self.company, self.watch = problem, held, company, watch
+        self.patient = held is None or recipe.early_stopping_rounds is None
+        self.kept = self.last = begun
+        self.measured = False
+        if begun.iterations:
+            self.measure()
+
+    def __call__(self, step: int, theta: Floats) -> None:
+        coefficients, intercepts = self.problem.split(theta)
+        self.last = replace(self.last, coefficients=coefficients, intercepts=intercepts, iterations=step)
+        self.measured = False
+        if self.held is None or step % TOLD_EVERY == 1:
+            self.measure()
+        else:
+            self.company.on_iteration(step, math.nan)
+        self.company.offer(step, self.last.save)
+        if self.watch.late:
+            self.ended()
+            self.kept = replace(self.kept, timed_out=True)
+            raise Enough
+        if self.watch.hopeless:
+            raise Enough
+
+    def measure(self) -> None:
+        """Tells the last model, and keeps it where it is to be taken."""
+        now, self.measured = self.last, True
+        answer = None if self.held is None else now.answer(self.held @ now.coefficients.T + now.intercepts)
+        if self.watch.tell(now.iterations, answer) or self.patient:
+            self.kept = now
+
+    def ended(self) -> LinearFitted:
+        """The model to take."""
+        if not self.measured:
+            self.last = replace(self.last, iterations=max(1, self.last.iterations))
+            self.measure()
+        return self.kept
+
+
+def _on_quantile(fitted: LinearFitted, problem: Problem, recipe: Recipe) -> LinearFitted:
+    """The model moved by a constant, so that just the share `recipe.quantile` of the training weight lies below it."""
+    left = problem.y - problem.matrix @ fitted.coefficients[0]
+    order = np.argsort(left, kind="stable")
+    reached = np.searchsorted(np.cumsum(problem.weight[order]), recipe.quantile)
+    return replace(fitted, intercepts=left[order[[min(int(reached), len(order) - 1)]]])
