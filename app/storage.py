@@ -64,6 +64,14 @@ class BlobStore(Protocol):
         """
         ...
 
+    def remove(self, project_id: str, digest: str) -> None:
+        """Removes a blob that no row names any more; one that is not there is as good as removed.
+
+        Raises:
+            StoreUnavailable
+        """
+        ...
+
 
 def blob_key(project_id: str, digest: str) -> str:
     """The key of a blob; made here only, never by a caller."""
@@ -117,6 +125,10 @@ class FolderStore:
         if source.exists() and file_digest(source) != digest:
             source.unlink()
         return source.exists()
+
+    def remove(self, project_id: str, digest: str) -> None:
+        """See BlobStore."""
+        (self._folder / blob_key(project_id, digest)).unlink(missing_ok=True)
 
 
 class S3Store:
@@ -198,6 +210,10 @@ class S3Store:
             self.discard(key)
             return False
         return True
+
+    def remove(self, project_id: str, digest: str) -> None:
+        """See BlobStore."""
+        self.discard(blob_key(project_id, digest))
 
     def size_of_key(self, key: str) -> int | None:
         """The size in bytes of the object at `key`, or None where there is none."""

@@ -123,6 +123,17 @@ def begin_stage(engine: Engine, claim: Claim, stage: str) -> None:
         begin(session, held(session, claim), stage)
 
 
+def note_checkpoint(engine: Engine, claim: Claim, stage: str, checkpoint: Mapping[str, Any]) -> None:
+    """Writes down where the stage's fits stand.
+
+    Raises:
+        LeaseLost
+    """
+    with transaction(engine) as session:
+        held(session, claim)
+        session.get_one(JobStage, (claim.job_id, stage)).checkpoint = dict(checkpoint)
+
+
 def settle(engine: Engine, claim: Claim, settlement: Settlement, *, public_url: str) -> str | None:
     """Records what a stage said and moves the job on; returns the next stage's name, or None where the job pauses or ends.
 

@@ -125,6 +125,10 @@ class Checkpoints(Protocol):
         """Saves the model after `iteration` iterations by `save`, if enough time has passed since the last one."""
         ...
 
+    def clear(self) -> None:
+        """Removes what was saved; the engine calls it once the stage or trial has ended."""
+        ...
+
 
 class NoCheckpoints:
     """Checkpoints that keep nothing."""
@@ -134,6 +138,9 @@ class NoCheckpoints:
         return None
 
     def offer(self, _key: str, _iteration: int, _save: Callable[[Path], None]) -> None:
+        """See Checkpoints."""
+
+    def clear(self) -> None:
         """See Checkpoints."""
 
 

@@ -32,7 +32,7 @@ from workers.opening import opened
 from workers.reuse import READS, key_of
 from workers.room import Room
 from workers.stages import deploy, evaluate, gate, ingest, register, split, train, transform, tune, validate
-from workers.work import Work, begin_budget, context_for, threads_for
+from workers.work import Work, begin_budget, checkpoints_for, context_for, threads_for
 from workers.workspace import JobWorkspace
 
 log = structlog.get_logger()
@@ -117,6 +117,7 @@ def _one_stage(work: Work, stage: str) -> str | None:
     try:
         if stage == "train":
             begin_budget(work.loaded)
+        work.checkpoints = checkpoints_for(work, workspace, stage)
         with threads_for(work, stage) as threads:
             ctx = context_for(work, workspace, stage=stage, threads=threads)
             outcome, reuse = _done_before_or_now(work, workspace, ctx, stage=stage)
@@ -136,6 +137,7 @@ def _one_stage(work: Work, stage: str) -> str | None:
         work.keeper,
         lambda: clerk.settle(work.room.engine, work.claim, settlement, public_url=work.room.settings.public_url),
     )
+    work.checkpoints.clear()
     _remember(work.loaded, stage, outcome, workspace.made)
     return following
 

@@ -4,12 +4,15 @@ import math
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from types import TracebackType
+from typing import Self
 
 import structlog
 
 from app.errors import Cancelled, DatabaseUnavailable, LeaseLost, MachineError, TrainhouseError, Unavailable
 from app.states import TrialStatus
-from workers.context import Context
+from workers.checkpoints import StoredCheckpoints
+from workers.context import Checkpoints, Context, NoCheckpoints
 from workers.cores import threads_wanted
 from workers.fitting.trials import TrialFit, run_trial
 from workers.lease import Keeper
@@ -17,7 +20,8 @@ from workers.pipeline import patiently
 from workers.room import Room
 from workers.search.suggest import suggest
 from workers.searching import Open, Searching, look, others_wait, remembered
-from workers.trial_clerk import Asked, Told, ask, give_up, renew, tell
+from workers.trial_clerk import Asked, Told, ask, give_up, note_checkpoint, renew, tell
+from workers.work import subject_of
 from workers.workspace import JobWorkspace
 
 log = structlog.get_logger()
@@ -62,6 +66,10 @@ class Turn:
         self._room, self._searching, self._threads = room, searching, threads
         self._ends = time.monotonic() + TURN_SECONDS
 
+    def is_over(self) -> bool:
+        """Whether the worker should leave the search to others now."""
+        return time.monotonic() > self._ends and others_wait(self._room.engine, self._searching.job_id)
+
     def run(self) -> None:
         """Fits trials until none is wanted, or others wait for the worker."""
         asked = self._ask(after=None)
@@ -86,81 +94,106 @@ class Turn:
             raise MachineError(f"The search broke: {type(error).__name__}.") from None
 
     def _fit_and_ask(self, asked: Asked) -> Asked | None:
-        searching, began = self._searching, time.monotonic()
-        workspace = JobWorkspace(
-            self._room.store, self._room.cache, project_id=searching.project_id, known=searching.loaded.artifacts
+        trial = RunningTrial(self._room, self._searching, asked, threads=self._threads)
+        with trial:
+            told = replace(trial.fitted(), last=self.is_over())
+            following: Asked | None = patiently(trial.keeper, lambda: self._ask(after=(asked, told)))
+        trial.checkpoints.clear()
+        return following
+
+
+class RunningTrial:
+    """One trial under its lease, from its asking to its telling."""
+
+    def __init__(self, room: Room, searching: Searching, asked: Asked, *, threads: int) -> None:
+        self._room, self._searching, self._asked, self._threads = room, searching, asked, threads
+        self._began = time.monotonic()
+        tuning = searching.spec.tuning
+        self._fit_ends = self._began + min(asked.seconds_left, tuning.trial_seconds or math.inf)
+        self._workspace = JobWorkspace(
+            room.store, room.cache, project_id=searching.project_id, known=searching.loaded.artifacts
         )
-        fit_ends = began + min(asked.seconds_left, searching.spec.tuning.trial_seconds or math.inf)
-        keeper = self._keeper(asked, began=began, fit_ends=fit_ends)
-        try:
-            with keeper:
-                told = self._fit(asked, workspace, keeper, began=began, fit_ends=fit_ends)
-                following: Asked | None = patiently(keeper, lambda: self._ask(after=(asked, told)))
-                return following
-        finally:
-            workspace.close()
+        self.keeper = self._made_keeper()
+        self.checkpoints = self._made_checkpoints()
 
-    def _keeper(self, asked: Asked, *, began: float, fit_ends: float) -> Keeper:
-        room, job_id = self._room, self._searching.job_id
-        grace = GRACE_SECONDS + GRACE_SHARE * (fit_ends - began)
-        limit = min(fit_ends + grace, began + self._searching.spec.resources.max_seconds)
+    def __enter__(self) -> Self:
+        self.keeper.__enter__()
+        return self
 
-        def last_words(word: Exception) -> None:
-            tell(room.engine, job_id, asked, Told(TrialStatus.FAILED, time.monotonic() - began, reason=str(word)))
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.keeper.__exit__(kind, error, trace)
+        self._workspace.close()
 
-        return Keeper(
-            lambda _progress: renew(room.engine, job_id, asked, lease_seconds=room.settings.lease_seconds),
-            lease_seconds=room.settings.lease_seconds, deadline=limit, last_words=last_words,
-        )  # fmt: skip
-
-    def _fit(self, asked: Asked, workspace: JobWorkspace, keeper: Keeper, *, began: float, fit_ends: float) -> Told:
+    def fitted(self) -> Told:
         """How the trial ended.
 
         Raises:
             LeaseLost, Cancelled, DatabaseUnavailable: it did not.
             Unavailable: it was queued again.
         """
-        job_id, context = self._searching.job_id, self._context(workspace, keeper, fit_ends)
+        asked = self._asked
         try:
-            fit = run_trial(context, params=asked.params, history=asked.history)
-            return self._told(fit, workspace, began=began)
+            return self._told(run_trial(self._context(), params=asked.params, history=asked.history))
         except (LeaseLost, Cancelled, DatabaseUnavailable):
             raise
         except Unavailable as outage:
-            again = Told(TrialStatus.QUEUED, time.monotonic() - began, reason=outage.detail)
-            patiently(keeper, lambda: tell(self._room.engine, job_id, asked, again))
+            again = self._ended(TrialStatus.QUEUED, outage.detail)
+            patiently(self.keeper, lambda: self._tell(again))
             raise
         except MemoryError:
-            return self._failed("out_of_memory", began)
+            return self._ended(TrialStatus.FAILED, "out_of_memory")
         except Exception as error:
             if not isinstance(error, TrainhouseError):
-                log.exception("trial_broke", job_id=job_id, number=asked.number)
-            return self._failed(getattr(error, "detail", type(error).__name__), began)
+                log.exception("trial_broke", job_id=self._searching.job_id, number=asked.number)
+            return self._ended(TrialStatus.FAILED, getattr(error, "detail", type(error).__name__))
 
-    def _told(self, fit: TrialFit, workspace: JobWorkspace, *, began: float) -> Told:
-        sound, store = math.isfinite(fit.value), workspace.store
+    def _told(self, fit: TrialFit) -> Told:
+        sound, store = math.isfinite(fit.value), self._workspace.store
         status = TrialStatus.PRUNED if fit.pruned else TrialStatus.COMPLETE if sound else TrialStatus.FAILED
         model = store(fit.model_path) if fit.model_path else None
         predictions = store(fit.predictions_path) if fit.predictions_path else None
         return replace(
-            self._ended(status, began), reason=None if sound or fit.pruned else "the value is not finite",
+            self._ended(status, None if sound or fit.pruned else "the value is not finite"),
             value=fit.value if sound else None, metrics=fit.metrics, iterations=fit.iterations, curve=fit.curve,
             facts={"threads": self._threads, **fit.facts}, model=model, predictions=predictions,
         )  # fmt: skip
 
-    def _failed(self, reason: str, began: float) -> Told:
-        return replace(self._ended(TrialStatus.FAILED, began), reason=reason)
+    def _ended(self, status: TrialStatus, reason: str | None) -> Told:
+        return Told(status, time.monotonic() - self._began, reason=reason)
 
-    def _ended(self, status: TrialStatus, began: float) -> Told:
-        now = time.monotonic()
-        last = now > self._ends and others_wait(self._room.engine, self._searching.job_id)
-        return Told(status, now - began, last=last)
+    def _tell(self, told: Told) -> None:
+        tell(self._room.engine, self._searching.job_id, self._asked, told)
 
-    def _context(self, workspace: JobWorkspace, keeper: Keeper, fit_ends: float) -> Context:
+    def _context(self) -> Context:
         loaded = self._searching.loaded
         return Context(
-            job_id=self._searching.job_id, spec=loaded.spec, workspace=workspace,
+            job_id=self._searching.job_id, spec=loaded.spec, workspace=self._workspace,
             seed=loaded.spec.reproducibility.seed, threads=self._threads, outputs=loaded.outputs,
-            deadline=keeper.deadline, budget_ends=loaded.budget_ends, fit_ends=fit_ends, warm=loaded.search.get("warm", {}),
-            progress=lambda _done, _total: keeper.check(),
+            deadline=self.keeper.deadline, budget_ends=loaded.budget_ends, fit_ends=self._fit_ends,
+            checkpoints=self.checkpoints, search=loaded.search, warm=loaded.search.get("warm", {}),
+            progress=lambda _done, _total: self.keeper.check(),
+        )  # fmt: skip
+
+    def _made_keeper(self) -> Keeper:
+        room, searching, asked = self._room, self._searching, self._asked
+        grace = GRACE_SECONDS + GRACE_SHARE * (self._fit_ends - self._began)
+        limit = min(self._fit_ends + grace, self._began + searching.spec.resources.max_seconds)
+        return Keeper(
+            lambda _progress: renew(
+                room.engine, searching.job_id, asked, lease_seconds=room.settings.lease_seconds
+            ),
+            lease_seconds=room.settings.lease_seconds, deadline=limit,
+            last_words=lambda word: self._tell(self._ended(TrialStatus.FAILED, str(word))),
+        )  # fmt: skip
+
+    def _made_checkpoints(self) -> Checkpoints:
+        room, searching, asked = self._room, self._searching, self._asked
+        if searching.spec.reproducibility.mode == "deterministic":
+            return NoCheckpoints()
+        return StoredCheckpoints(
+            room.store, searching.project_id, self._workspace.scratch,
+            subject=subject_of(searching.loaded, asked.params), interval=room.settings.checkpoint_seconds,
+            known=asked.checkpoint, note=lambda noted: note_checkpoint(room.engine, searching.job_id, asked, noted),
         )  # fmt: skip

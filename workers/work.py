@@ -1,15 +1,20 @@
 """A claimed job in this process, and what each of its stages may see and use."""
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
+
+import rfc8785
 
 from app.states import STAGES_OF
 from workers.budget import first_fit_seconds
-from workers.clerk import Claim
-from workers.context import Blob, Context
+from workers.checkpoints import StoredCheckpoints
+from workers.clerk import Claim, note_checkpoint
+from workers.context import Blob, Checkpoints, Context, NoCheckpoints
 from workers.cores import threads_wanted
 from workers.lease import Keeper
 from workers.loading import Loaded
@@ -17,6 +22,9 @@ from workers.room import Room
 from workers.search.facts import facts_of
 from workers.search.plan import planned
 from workers.workspace import JobWorkspace
+
+FITTING = ("train", "tune")
+"""The stages that fit models."""
 
 
 @dataclass
@@ -29,6 +37,8 @@ class Work:
     keeper: Keeper
     deadline: float
     lines: list[str] = field(default_factory=list)
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
+    """Of the present stage."""
     left_behind: dict[str, Blob] = field(default_factory=dict)
     """What a stage that then failed had made."""
 
@@ -38,7 +48,7 @@ def threads_for(work: Work, stage: str) -> Iterator[int]:
     """How many threads the stage may use; one that fits waits for a core, and holds what it uses."""
     spec, most = work.loaded.spec, work.room.most_threads
     asked = spec.resources.threads
-    fits = stage == "train" or (stage == "tune" and work.loaded.search.get("ended", False))
+    fits = stage in FITTING and (stage != "tune" or work.loaded.search.get("ended", False))
     if not fits:
         yield 1 if asked == "auto" else min(asked, most)
         return
@@ -68,9 +78,28 @@ def context_for(work: Work, workspace: JobWorkspace, *, stage: str, threads: int
         job_id=work.claim.job_id, spec=loaded.spec, workspace=workspace, seed=loaded.spec.reproducibility.seed,
         threads=threads, outputs=loaded.outputs, datasets=loaded.datasets, connections=loaded.connections,
         champion=loaded.champion, reference=loaded.reference, tested=loaded.tested, trials=loaded.trials,
-        deadline=work.deadline, budget_ends=loaded.budget_ends, fit_ends=_fit_ends(loaded, stage),
+        checkpoints=work.checkpoints, deadline=work.deadline, budget_ends=loaded.budget_ends, fit_ends=_fit_ends(loaded, stage),
         search=loaded.search, warm=loaded.search.get("warm", {}), progress=progress, log=work.lines.append,
     )  # fmt: skip
+
+
+def checkpoints_for(work: Work, workspace: JobWorkspace, stage: str) -> Checkpoints:
+    """Where the long fits of the stage are saved. In deterministic mode nowhere: what is gone on with has other bytes."""
+    loaded = work.loaded
+    if stage not in FITTING or loaded.spec.reproducibility.mode == "deterministic":
+        return NoCheckpoints()
+    told = [[trial.number, trial.status, trial.value] for trial in loaded.trials]
+    return StoredCheckpoints(
+        work.room.store, work.claim.project_id, workspace.scratch, subject=subject_of(loaded, [stage, told]),
+        interval=work.room.settings.checkpoint_seconds, known=loaded.checkpoints.get(stage),
+        note=lambda noted: note_checkpoint(work.room.engine, work.claim, stage, noted),
+    )  # fmt: skip
+
+
+def subject_of(loaded: Loaded, what: Any) -> str:
+    """The digest of all that decides what a fit gives: the spec, the matrix, and `what` is fitted."""
+    matrix = loaded.artifacts["matrix"].digest
+    return "sha256:" + hashlib.sha256(rfc8785.dumps([loaded.spec.digest(), matrix, what])).hexdigest()
 
 
 def begin_budget(loaded: Loaded) -> None:
