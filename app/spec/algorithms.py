@@ -63,7 +63,6 @@ class CatboostParams(Part):
     rsm: Share = 1.0
     border_count: Annotated[int, Field(ge=2, le=1_023)] = 128
     one_hot_max_size: Annotated[int, Field(ge=2, le=255)] = 8
-    min_data_in_leaf: Annotated[int, Field(ge=1, le=100_000)] = 1
 
 
 class ForestParams(Part):
@@ -102,3 +101,8 @@ DEFAULT_ALGORITHM = "lightgbm"
 
 EXTRAS = {"xgboost": "xgboost", "catboost": "catboost", "gp": "gp"}
 """What an installation may lack: an algorithm or a sampler, and the extra of the package that brings it."""
+
+
+def installs(extra: str) -> str:
+    """The line that installs `extra`."""
+    return f"pip install 'trainhouse[{extra}]'"

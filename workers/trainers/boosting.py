@@ -1,0 +1,153 @@
+"""What boosters share: which measure is watched, when a fit ends and at which round, and what a target must be."""
+
+import importlib
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.errors import InvalidData, MachineError
+from app.spec.algorithms import EXTRAS, installs
+from workers.matrix.prepared import Prepared
+from workers.measures.metrics import metric_of
+from workers.trainers.contract import Company, Floats, Fold, Recipe, SaveTo
+
+MIN_DELTA = 1e-5
+"""An improvement below this share of the first score does not reset the patience of early stopping."""
+RANKING = frozenset({"roc_auc", "average_precision"})
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure that a library computes each round: its name there, and which way is better."""
+
+    name: str
+    higher_is_better: bool = False
+
+
+def library(name: str) -> Any:
+    """The module `name` of an extra.
+
+    Raises:
+        MachineError: `extra_missing`, it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MachineError(
+            f"This worker cannot train {name}: the package is not installed.", code="extra_missing",
+            hint=installs(EXTRAS[name]),
+        ) from error  # fmt: skip
+
+
+def watched(data: Prepared, fold: Fold, recipe: Recipe, known: Mapping[str, Measure]) -> Measure:
+    """Of the measures `known` by the metric that they come nearest to, the one to watch.
+
+    What the library minimises, which `known` holds by the task or the objective, stands for metrics that it lacks, for
+    the ranking of rows of one class, and for the loss of an objective that the fit does not have.
+    """
+    metric = metric_of(recipe.metric, data.task, recipe.objective)
+    minimised = known[data.task if recipe.objective == "auto" else recipe.objective]
+    if metric in RANKING and (data.task != "binary" or _of_one_class(data, fold)):
+        return minimised
+    return known.get(f"{metric} of {recipe.objective}", known.get(metric, minimised))
+
+
+def _of_one_class(data: Prepared, fold: Fold) -> bool:
+    return fold.validation is not None and np.ptp(data.y[fold.validation]) == 0.0
+
+
+def target_of(data: Prepared, fold: Fold, recipe: Recipe) -> Floats:
+    """(train rows,) The numbers to learn.
+
+    Raises:
+        InvalidData: some are none that the objective, or a library that computes with 32 bits, can learn.
+    """
+    y = data.y[fold.train]
+    if recipe.objective == "poisson" and (y < 0).any():
+        raise InvalidData(
+            "The target has negative numbers, which objective poisson cannot learn.", code="negative_target",
+            hint="Choose another objective.",
+        )  # fmt: skip
+    if np.abs(y).max() > LARGEST:
+        raise InvalidData(
+            "The target has numbers beyond 3.4e38, which boosters cannot learn.", code="target_too_large",
+            hint="Train on a smaller unit of the target.",
+        )  # fmt: skip
+    return y
+
+
+def huber_turn(y: Floats, recipe: Recipe) -> float:
+    """Where Huber's loss turns, in units of the target `y`."""
+    return recipe.huber_delta * (float(np.std(y)) or 1.0)
+
+
+def narrowed(x: Floats) -> Any:
+    """(rows, features) `x` as float32, with what is beyond its range at the range's ends."""
+    with np.errstate(over="ignore"):
+        narrow = x.astype(np.float32)
+    return np.clip(narrow, -LARGEST, LARGEST, out=narrow)
+
+
+class Rounds:
+    """Follows a fit round by round: tells each value, offers the model, and says when to stop and what to keep."""
+
+    def __init__(self, company: Company, recipe: Recipe, *, higher_is_better: bool) -> None:
+        self.company = company
+        self.recipe = recipe
+        self.sign = 1.0 if higher_is_better else -1.0
+        self.done = 0
+        self.best, self.at, self.step = -math.inf, 0, 0.0
+        self.timed_out = False
+
+    def go_on(self, done: int, value: float, offered: tuple[int, SaveTo] | None) -> bool:
+        """Notes the validation value after `done` rounds, NaN without one; False where the fit should end.
+
+        Args:
+            offered: How to write the model of so many rounds, where it can be written now.
+
+        Raises:
+            Exception: whatever the company raises.
+        """
+        self.note(done, value)
+        self.company.on_iteration(done, value)
+        if offered is not None:
+            self.company.offer(*offered)
+        self.timed_out = time.monotonic() >= self.company.deadline
+        patience = self.recipe.early_stopping_rounds
+        weary = patience is not None and 0 < self.at <= done - patience
+        return not (self.timed_out or weary)
+
+    def note(self, done: int, value: float) -> None:
+        """Remembers the validation value after `done` rounds."""
+        self.done, score = done, self.sign * value
+        if self.at == 0 and math.isfinite(score):
+            self.step = abs(score) * MIN_DELTA
+        if score > self.best + self.step:
+            self.best, self.at = score, done
+
+    @property
+    def kept(self) -> int:
+        """The rounds that the model should hold: those of the best value, or all without one or without patience."""
+        stops = self.recipe.early_stopping_rounds is not None or self.timed_out
+        return self.at if stops and self.at > 0 else self.done
+
+    def written(self) -> str:
+        """What `restore` reads."""
+        return json.dumps([self.done, self.best if self.at else None, self.at, self.step])
+
+    def restore(self, written: str) -> None:
+        """Goes on from where `written` was written."""
+        self.done, best, self.at, self.step = json.loads(written)
+        self.best = -math.inf if best is None else best
+
+
+def shares(gains: Floats) -> Floats:
+    """`gains` as shares that add up to 1, or zeros."""
+    total = gains.sum()
+    return gains / total if total > 0 else np.zeros_like(gains)
