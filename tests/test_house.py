@@ -11,7 +11,7 @@ import pytest
 
 from app import errors, events, problems
 from app.openapi import rendered
-from app.spec import data, decision, modelling
+from app.spec import algorithms, data, decision
 from app.states import (
     DEPLOYMENT_MOVES,
     JOB_MOVES,
@@ -51,7 +51,7 @@ def kinds_of_sources() -> set[str]:
 
 
 def test_every_algorithm_of_the_spec_has_a_trainer_and_every_trainer_has_parameters_in_the_spec():
-    assert set(TRAINERS) == set(modelling.PARAMS) == set(modelling.Algorithm.__args__)
+    assert set(TRAINERS) == set(algorithms.PARAMS) == set(algorithms.Algorithm.__args__)
 
 
 def test_every_source_of_the_spec_has_a_reader_and_every_reader_has_a_source_in_the_spec():

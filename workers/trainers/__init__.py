@@ -1,10 +1,18 @@
 """The algorithms, by the name that a spec uses."""
 
+from app.spec.algorithms import EXTRAS, installed
+from workers.trainers.catboost import CatboostTrainer
 from workers.trainers.contract import Fitted, Trainer
 from workers.trainers.lightgbm import LightgbmTrainer
 from workers.trainers.linear import LinearTrainer
+from workers.trainers.xgboost import XgboostTrainer
 
-TRAINERS: dict[str, Trainer] = {"lightgbm": LightgbmTrainer(), "linear": LinearTrainer()}
+TRAINERS: dict[str, Trainer] = {
+    "lightgbm": LightgbmTrainer(),
+    "xgboost": XgboostTrainer(),
+    "catboost": CatboostTrainer(),
+    "linear": LinearTrainer(),
+}
 
 
 def algorithm_of(name: str) -> str:
@@ -12,4 +20,9 @@ def algorithm_of(name: str) -> str:
     return "lightgbm" if name == "auto" else name
 
 
-__all__ = ["TRAINERS", "Fitted", "Trainer", "algorithm_of"]
+def available(name: str) -> bool:
+    """Whether this installation can train `name`; those that are no extras it always can."""
+    return name not in EXTRAS or name in installed()
+
+
+__all__ = ["TRAINERS", "Fitted", "Trainer", "algorithm_of", "available"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import InvalidData, MachineError
-from app.spec.algorithms import EXTRAS, installs
+from app.spec.algorithms import installs
 from workers.matrix.prepared import Prepared
 from workers.measures.metrics import metric_of
 from workers.trainers.contract import Company, Floats, Fold, Recipe, SaveTo
@@ -41,7 +41,7 @@ def library(name: str) -> Any:
     except ImportError as error:
         raise MachineError(
             f"This worker cannot train {name}: the package is not installed.", code="extra_missing",
-            hint=installs(EXTRAS[name]),
+            hint=installs(name),
         ) from error  # fmt: skip
 
 

@@ -208,7 +208,7 @@ def _pool(x: Floats, categorical: tuple[int, ...], *, threads: int, **more: Any)
         rows = pd.DataFrame(rows, copy=False)
         for column in categorical:
             codes = np.nan_to_num(x[:, column], nan=-1.0).astype(np.int64) + 1
-            names = [str(code) for code in range(-1, codes.max(initial=0))]
+            names = pd.Index([str(code) for code in range(-1, codes.max(initial=0))])
             rows[column] = pd.Categorical.from_codes(codes, categories=names)
     return library("catboost").Pool(rows, cat_features=list(categorical), thread_count=threads, **more)
 

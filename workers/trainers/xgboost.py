@@ -178,9 +178,9 @@ def _restore(booster: Any, path: Path, rounds: Rounds) -> None:
 
 def _read(booster: Any, path: Path) -> None:
     content = path.read_bytes()
+    if not (content.startswith(HEAD) and content.endswith(TAIL)):
+        raise DigestMismatch("The file is no XGBoost model.")
     try:
-        if not (content.startswith(HEAD) and content.endswith(TAIL)):
-            raise ValueError("no universal binary JSON")
         booster.load_model(bytearray(content))
     except ValueError as error:  # XGBoostError is one
         raise DigestMismatch("The file is no XGBoost model.") from error
