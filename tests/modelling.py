@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.learning import make_context
-from workers.context import Context, FanOut, TrialResult
+from workers.context import Blob, Context, FanOut, TrialResult
 from workers.fitting.trials import run_trial
 from workers.matrix import prepared
 from workers.matrix.prepared import Prepared
@@ -67,6 +67,13 @@ def searched(ctx: Context, fan: FanOut, *, task: TaskType) -> Context:
 def result(ctx: Context, number: int, params: Mapping[str, Any], history: Sequence[TrialResult]) -> TrialResult:
     """One trial, fitted and remembered as the engine would."""
     fit = run_trial(ctx, params=params, history=history)
-    model = ctx.workspace.keep(fit.model_path) if fit.model_path else None  # type: ignore[attr-defined]
+    model, predictions = (kept(ctx, path) for path in (fit.model_path, fit.predictions_path))
     status = "pruned" if fit.pruned else "complete"
-    return TrialResult(number, status, params, fit.value, fit.iterations, fit.metrics, None, fit.curve, model)
+    return TrialResult(
+        number, status, params, fit.value, fit.iterations, fit.metrics, 0.01, fit.curve, model, predictions, fit.facts
+    )
+
+
+def kept(ctx: Context, path: Path | None) -> Blob | None:
+    """The blob of `path`, where there is one."""
+    return None if path is None else ctx.workspace.keep(path)  # type: ignore[attr-defined]

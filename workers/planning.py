@@ -10,7 +10,7 @@ from app.states import STAGES
 from workers import estimates, reuse
 from workers.context import Context, Done
 from workers.estimates import Size
-from workers.fitting import trials as trial_fit
+from workers.fitting import rows as fitting_rows
 from workers.memory import total_bytes
 from workers.quality.findings import ORDER
 from workers.search.facts import facts_of
@@ -93,7 +93,7 @@ def _look(draft: Draft, ctx: Context, keys: dict[str, reuse.Key], *, may_split: 
         return
     draft.outputs["validate"] = dict(validate.settled(ctx, seen, target).output)
     draft.features = estimates.features_of(ctx.spec, seen.types, seen.profile, task=target.task_type)
-    draft.tried("train", lambda: trial_fit.check_metrics(ctx.spec, target.task_type))
+    draft.tried("train", lambda: fitting_rows.check_metrics(ctx.spec, target.task_type))
     ctx.progress(2, 3)
     if not may_split or not len(seen.kept):
         return

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.learning import make_context
-from workers.fitting.trials import LEAST_ROUNDS, MOST_ROW_TREES, most_rounds
+from workers.fitting.candidates import LEAST_ROUNDS, MOST_ROW_TREES, candidate_of, most_rounds
 from workers.matrix.prepared import Prepared
 
 
@@ -36,4 +36,5 @@ def test_the_rounds_of_one_fit(tmp_path: Path, rows: int, classes: int, training
     spec = {"model": "m-1", "task": {"target": "y"}, "training": training,
             "data": {"sources": {"t": {"kind": "dataset", "dataset_id": "ds_00000000"}}}}  # fmt: skip
     ctx = make_context(tmp_path, spec)
-    assert most_rounds(ctx, of_size(rows, classes=classes)) == rounds
+    algorithm = candidate_of(ctx.spec, {}).algorithm
+    assert most_rounds(ctx, of_size(rows, classes=classes), algorithm) == rounds

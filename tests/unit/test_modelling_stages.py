@@ -29,7 +29,9 @@ def test_train_puts_a_model_and_says_what_it_is(tmp_path, task):
     ctx = context(tmp_path, matrix(task), {"training": {"params": {} if task == "binary" else {"num_leaves": 7}}})
     outcome = train.run(ctx)
     assert ctx.workspace.get("model_train").stat().st_size > 0
-    assert set(outcome.output) == {"algorithm", "params", "iterations", "value", "metric", "metrics"}
+    assert set(outcome.output) == {
+        "algorithm", "params", "iterations", "value", "metric", "metrics", "folds", "facts", "seconds",
+    }  # fmt: skip
     assert outcome.output["value"] == outcome.metrics["validation"][outcome.output["metric"]]["value"]
     json.dumps(outcome.output, allow_nan=False)
 
@@ -64,9 +66,11 @@ def test_tune_asks_for_trials_and_then_takes_the_best(tmp_path):
 
 def tuned(tmp_path, *trials, models=True):
     ctx = trained(context(tmp_path, matrix("binary"), {"tuning": {"max_trials": 5}}))
-    kept = ctx.workspace.keep(ctx.workspace.get("model_train"))
+    model, predictions = (
+        ctx.workspace.keep(ctx.workspace.get(name)) if models else None for name in ("model_train", "predictions_train")
+    )
     made = [
-        TrialResult(number, status, {"num_leaves": 5}, value, 3, {}, model=kept if models else None)
+        TrialResult(number, status, {"num_leaves": 5}, value, 3, {}, model=model, predictions=predictions)
         for number, status, value in trials
     ]
     return tune.run(replace(ctx, trials=tuple(made)))

@@ -10,8 +10,9 @@ import pytest
 from app.errors import Cancelled, DeadlineExceeded, InvalidData, InvalidSpec, MachineError
 from tests.modelling import after, context, matrix, result, trained
 from workers.context import TrialResult
-from workers.fitting import trials as trial_fit
-from workers.fitting.trials import matrix_of, run_trial
+from workers.fitting import rows
+from workers.fitting.rows import matrix_of
+from workers.fitting.trials import run_trial
 from workers.trainers import lightgbm
 
 PARAMS = {"num_leaves": 8, "learning_rate": 0.2}
@@ -66,7 +67,7 @@ def test_no_more_than_a_few_matrices_stay_in_memory(tmp_path):
     for number in range(4):
         ctx = context(tmp_path / str(number), matrix("regression", seed=number))
         run_trial(ctx, params={"max_bin": 63 + number}, history=())
-    assert len(trial_fit._LOADED) == 1
+    assert len(rows._LOADED) == 1
     assert len(lightgbm._KEPT) <= lightgbm.KEPT_AT_MOST
 
 

@@ -66,6 +66,7 @@ class Division:
         past: (rows,) True where an earlier version was tested on the row.
         note: Why rows tested before cannot be kept out, or "".
         repeated: Rows that stay with another because they are equal, share an id or a group.
+        units: (rows,) equal for rows that belong together; None where every row is alone.
     """
 
     parts: Parts
@@ -75,6 +76,7 @@ class Division:
     past: Held
     note: str = ""
     repeated: int = 0
+    units: Labels | None = None
 
 
 def chosen(spec: JobSpec, present: list[str]) -> Plan:
@@ -120,14 +122,14 @@ def divide(
         held = _spread(before, units)
         parts = _whole(plan, spec, table, strata=strata, units=units, held=held)
         repeated = 0 if units is None else rows - int((np.unique(units, return_counts=True)[1] == 1).sum())
-        return Division(parts, {}, keys, known, before, note, repeated)
+        return Division(parts, {}, keys, known, before, note, repeated, units)
     parts = _in_order(plan, spec, table, strata)
     lost = int((parts == NOWHERE).sum())
     dropped = {("gap" if plan.group is None else "group_or_gap"): lost} if lost else {}
     late = before & (parts != TEST) & (parts != NOWHERE)
     parts[late] = NOWHERE
     dropped |= {"tested": int(late.sum())} if late.any() else {}
-    return Division(parts, dropped, keys, known, before, note)
+    return Division(parts, dropped, keys, known, before, note, units=_alike(plan, spec, table))
 
 
 def _identities(plan: Plan, spec: JobSpec, table: Divided) -> tuple[Hashes | None, Held, str]:
@@ -155,10 +157,25 @@ def _units(plan: Plan, table: Divided, keys: Hashes | None, known: Held) -> Labe
     if keys is not None:
         same = _codes(keys)
         bonds.append(np.where(known, same, len(same) + np.arange(len(same))))
+    return _bound(bonds)
+
+
+def _bound(bonds: list[Labels]) -> Labels | None:
+    """(rows,) Rows that any of `bonds` puts together; None where no two are."""
     bonds = [bond for bond in bonds if _repeats(bond)]
     if len(bonds) < 2:
         return bonds[0] if bonds else None
     return _joined(bonds)
+
+
+def _alike(plan: Plan, spec: JobSpec, table: Divided) -> Labels | None:
+    """(rows,) What belongs together where the caller says the parts: groups and equal rows; None in order of time."""
+    if plan.time is not None:
+        return None
+    bonds = [_codes(repeats.row_hashes(table.columns(plan.content)))]
+    if spec.task.group_column is not None:
+        bonds.append(_codes(repeats.value_hashes(table.column(spec.task.group_column))))
+    return _bound(bonds)
 
 
 def _repeats(bond: Labels) -> bool:

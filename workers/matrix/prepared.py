@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from workers.terms import PARTS, Part, TaskType
 
-FORMAT = "trainhouse-matrix-1"
+FORMAT = "trainhouse-matrix-2"
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Prepared:
         task: The resolved task.
         classes: Class labels as text in sorted order; empty for regression. For binary tasks the positive class
             is the last (index 1), whatever the order of the text.
+        block: (rows,) int64, equal for rows that no division may tear apart; None where every row is alone.
     """
 
     x: npt.NDArray[np.float64]
@@ -40,6 +41,7 @@ class Prepared:
     categorical: tuple[int, ...]
     task: TaskType
     classes: tuple[str, ...]
+    block: npt.NDArray[np.int64] | None = None
 
     def where(self, part: Part) -> npt.NDArray[np.bool_]:
         """(rows,) True where a row belongs to `part`."""
@@ -56,11 +58,11 @@ def write(prepared: Prepared, x: Iterable[npt.NDArray[np.float64]], path: Path) 
     """Writes the matrix whose rows come in the blocks `x` (each C order), and everything else of `prepared`, to `path`.
 
     The file is a row of `.npy` arrays, one after the other: what the matrix is, as JSON; then `x`, `y`, `row`, `weight`
-    where there is one, and `part`. Each number stands where a map of the file can be read without copying it.
+    where there is one, `part`, and `block` where there is one. Each number stands where a map of the file can be read without copying it.
     """
     rows, features = len(prepared.y), len(prepared.feature_names)
     about = {
-        "format": FORMAT, "weight": prepared.weight is not None, "categorical": list(prepared.categorical),
+        "format": FORMAT, "weight": prepared.weight is not None, "block": prepared.block is not None, "categorical": list(prepared.categorical),
         "task": prepared.task, "classes": list(prepared.classes), "feature_names": list(prepared.feature_names),
     }  # fmt: skip
     written = json.dumps(about).encode()
@@ -70,7 +72,7 @@ def write(prepared: Prepared, x: Iterable[npt.NDArray[np.float64]], path: Path) 
         np.lib.format.write_array_header_1_0(file, header)
         for block in x:
             np.ascontiguousarray(block, dtype=np.float64).tofile(file)
-        members = [prepared.y, prepared.row, prepared.weight, prepared.part]
+        members = [prepared.y, prepared.row, prepared.weight, prepared.part, prepared.block]
         for member in members:
             if member is not None:
                 _put(file, member)
@@ -94,9 +96,11 @@ def load(path: Path) -> Prepared:
         x, y, row = (_member(file, whole) for _ in range(3))
         weight = _member(file, whole) if about["weight"] else None
         part = _member(file, whole)
+        block = _member(file, whole) if about["block"] else None
     return Prepared(
         x=x, y=y, weight=weight, part=part, row=row, feature_names=tuple(about["feature_names"]),
         categorical=tuple(about["categorical"]), task=about["task"], classes=tuple(about["classes"]),
+        block=block,
     )  # fmt: skip
 
 

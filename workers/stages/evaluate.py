@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 from app.spec.modelling import Training
 from workers import explain
 from workers.context import Context, Done, Warned
-from workers.fitting.trials import matrix_of
+from workers.fitting.rows import matrix_of
 from workers.matrix.prepared import Prepared
 from workers.measures.answers import columns_of
 from workers.measures.metrics import names_for
 from workers.measures.samples import Floats, Rows
 from workers.measures.scoring import scores
-from workers.terms import PARTS, Part
+from workers.terms import PARTS
 from workers.threads import limited
 from workers.trainers import Fitted, ensemble
 
@@ -27,6 +27,7 @@ def run(ctx: Context) -> Done:
     """Scores `model` on the test part; puts `predictions_test` (Parquet) and `evaluation` (JSON).
 
     Output: `{metrics, validation, baseline}`, each by metric name, and `rows` by part; test metrics carry intervals.
+    The validation metrics are those of the search: the model may have learned from the validation rows since.
     """
     data = matrix_of(ctx)
     fitted = ensemble.load(ctx.workspace.get("model"), threads=ctx.threads)
@@ -36,22 +37,18 @@ def run(ctx: Context) -> Done:
         ctx.outputs["train"]["metric"],
     ]
     names, quantile = names_for(data.task, asked), ctx.spec.training.quantile
+    validation = {name: dict(entry) for name, entry in ctx.outputs["tune"]["metrics"].items()}
     with limited(ctx.threads):
         ctx.progress(0, 3)
-        predicted: dict[Part, Floats] = {
-            part: fitted.predict(data.x[data.where(part)]) for part in ("validation", "test")
-        }
+        predicted = fitted.predict(data.x[data.where("test")])
         ctx.progress(1, 3)
-        validation = scores(
-            data.task, data.y[data.where("validation")], predicted["validation"], names=names, quantile=quantile
-        )
         test = scores(
-            data.task, data.y[data.where("test")], predicted["test"], names=names, quantile=quantile, intervals=True,
+            data.task, data.y[data.where("test")], predicted, names=names, quantile=quantile, intervals=True,
             seed=ctx.seed,
         )  # fmt: skip
         ctx.progress(2, 3)
-        report = _report(data, fitted, predicted["test"], {"test": test, "validation": validation}, ctx.spec.training)
-    _put_predictions(ctx, data, predicted["test"])
+        report = _report(data, fitted, predicted, {"test": test, "validation": validation}, ctx.spec.training)
+    _put_predictions(ctx, data, predicted)
     path = ctx.workspace.scratch / "evaluation.json"
     path.write_text(json.dumps(report, allow_nan=False, sort_keys=True), encoding="utf-8")
     ctx.workspace.put("evaluation", path, "application/json")

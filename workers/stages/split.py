@@ -16,7 +16,7 @@ from workers.context import Context, Done, Warned
 from workers.division import certificate, partition, tested
 from workers.division.certificate import Divided
 from workers.division.divisions import NO_ROWS, Division, Plan, chosen, divide
-from workers.division.partition import Parts
+from workers.division.partition import Labels, Parts
 from workers.table import snapshot, targets
 from workers.table.repeats import Hashes
 from workers.table.targets import Target
@@ -32,8 +32,9 @@ MESSAGES = {
 
 
 def run(ctx: Context) -> Done:
-    """Artifacts `split` (`row`, the position in the snapshot, ascending, and `part`), `certificate` and `tested`.
+    """Artifacts `split`, `certificate` and `tested`.
 
+    `split` has `row`, the position in the snapshot, ascending, `part`, and `block` where rows belong together.
     Output: `method`, the rows of each part, and the certificate (see `certified`).
 
     Raises:
@@ -51,7 +52,10 @@ def run(ctx: Context) -> Done:
     _require_parts(division.parts, plan.method)
     warned = _check_classes(division.parts, y, target, plan.method)
     used = division.parts != partition.NOWHERE
-    final = replace(_put(ctx, kept[used], division.parts[used]), read=table.read)
+    final = replace(
+        _put(ctx, kept[used], division.parts[used], None if division.units is None else division.units[used]),
+        read=table.read,
+    )
     ctx.progress(1, 2)
     document = certified(ctx, plan, division, final=final, past=past, y=y[used], target=target)
     _put_tested(ctx, division)
@@ -151,11 +155,12 @@ def _coarse(plan: Plan, division: Division) -> list[Warned]:
                    hint="Set validation.duplicates.action to drop, or divide by split.method predefined.")]  # fmt: skip
 
 
-def _put(ctx: Context, rows: npt.NDArray[np.int64], parts: Parts) -> Divided:
+def _put(ctx: Context, rows: npt.NDArray[np.int64], parts: Parts, units: Labels | None) -> Divided:
     """Stores the artifact `split`, and gives what was stored."""
+    blocks = {} if units is None else {"block": np.unique(units, return_inverse=True)[1].reshape(-1)}
     words = pa.DictionaryArray.from_arrays(pa.array(parts), pa.array(PARTS)).cast(pa.string())
     path = ctx.workspace.scratch / "split.parquet"
-    pq.write_table(pa.table({"row": rows, "part": words}), path, compression="zstd", use_dictionary=["part"],
+    pq.write_table(pa.table({"row": rows, "part": words, **blocks}), path, compression="zstd", use_dictionary=["part"],
                    column_encoding={"row": "DELTA_BINARY_PACKED"})  # fmt: skip
     ctx.workspace.put("split", path, "application/vnd.apache.parquet")
     stored = pq.read_table(path)

@@ -1,54 +1,88 @@
 """Train: one fit of the caller's parameters, the model that the search has to beat."""
 
+import time
+
 from workers.context import Context, Done, Warned
-from workers.fitting.trials import Fit, fit_and_score, soft_deadline
-from workers.trainers import algorithm_of, ensemble
+from workers.fitting import folds as folding
+from workers.fitting.candidates import candidate_of, soft_deadline
+from workers.fitting.choosing import TRAINED_MODEL, TRAINED_PREDICTIONS
+from workers.fitting.fits import Scored, fit_and_score
+from workers.fitting.keeping import save_predictions
+from workers.fitting.rows import matrix_of
+from workers.search.facts import facts_of
+from workers.search.plan import planned
+from workers.trainers import ensemble
 
 SHARE_OF_TIME = 0.4
 """Of the job's remaining time; the search, the evaluation and the registration need the rest."""
 
 
 def run(ctx: Context) -> Done:
-    """Fits `training.params`; puts `model_train`, outputs `{algorithm, params, iterations, value, metric, metrics}`.
+    """Fits `training.params` and scores the fit as trials will be; puts `predictions_train` and `model_train`.
+
+    Over folds there is no `model_train`: what is chosen is fitted again in any case.
+    Output: `{algorithm, params, iterations, value, metric, metrics, folds, facts, seconds}`; `folds` is how many there
+    are in this job, for its trials too.
 
     Raises:
-        InvalidData, InvalidSpec, MachineError, DeadlineExceeded: see `workers.fitting.trials`.
+        InvalidData, InvalidSpec, MachineError, DeadlineExceeded: see `workers.fitting`.
     """
-    params, algorithm = dict(ctx.spec.training.params), algorithm_of(ctx.spec.training.algorithm)
-    fit = fit_and_score(ctx, params, deadline=soft_deadline(ctx, share=SHARE_OF_TIME))
-    path = ctx.workspace.scratch / "model_train"
-    ensemble.write([ensemble.packed(algorithm, params, fit.fitted)], path)
-    blob = ctx.workspace.put("model_train", path, ensemble.MEDIA_TYPE)
+    asked = planned(ctx.spec, facts_of(ctx.outputs)).folds
+    folds = folding.resolved(matrix_of(ctx), asked, split=ctx.outputs.get("split", {}))
+    candidate, began = candidate_of(ctx.spec, ctx.spec.training.params), time.monotonic()
+    scored = fit_and_score(ctx, candidate, folds=folds, deadline=soft_deadline(ctx, share=SHARE_OF_TIME))
+    seconds = round(time.monotonic() - began, 3)
+    facts = {**scored.facts, **_put(ctx, scored)}
+    said = {"algorithm": candidate.algorithm, "iterations": scored.iterations, "metric": scored.metric,
+            "value": scored.value, "folds": folds}  # fmt: skip
     return Done(
-        summary={
-            "algorithm": algorithm, "iterations": fit.fitted.iterations, "metric": fit.metric, "value": fit.value,
-            "model_bytes": blob.size_bytes,
-        },
+        summary={**said, "model_bytes": facts.get("model_bytes"), "spread": facts.get("spread")},
         output={
-            "algorithm": algorithm, "params": params, "iterations": fit.fitted.iterations, "value": fit.value,
-            "metric": fit.metric, "metrics": {name: dict(entry) for name, entry in fit.metrics.items()},
+            **said, "params": dict(candidate.params), "facts": facts, "seconds": seconds,
+            "metrics": {name: dict(entry) for name, entry in scored.metrics.items()},
         },
-        warnings=tuple(_warnings(ctx, fit)),
-        metrics={"validation": fit.metrics},
+        warnings=(*_warnings(ctx, scored), *_fewer(asked, folds)),
+        metrics={"validation": scored.metrics},
     )  # fmt: skip
 
 
-def _warnings(ctx: Context, fit: Fit) -> list[Warned]:
+def _put(ctx: Context, scored: Scored) -> dict[str, int]:
+    """Stores what the fit left; gives the size of its model, where there is one."""
+    predictions = ctx.workspace.scratch / "predictions_train.npy"
+    save_predictions(scored.predictions, predictions)
+    ctx.workspace.put(TRAINED_PREDICTIONS, predictions)
+    if scored.fitted is None:
+        return {}
+    member = ensemble.packed(scored.candidate.algorithm, scored.candidate.params, scored.fitted)
+    path = ctx.workspace.scratch / "model_train"
+    ensemble.write([member], path)
+    ctx.workspace.put(TRAINED_MODEL, path, ensemble.MEDIA_TYPE)
+    return {"model_bytes": len(member.content)}
+
+
+def _fewer(asked: int, folds: int) -> list[Warned]:
+    if folds == asked:
+        return []
+    return [Warned("fewer_folds", f"The rows can be divided into {folds} folds, not {asked}.",
+                   hint="There are few rows, or few of one class, that may be told apart.")]  # fmt: skip
+
+
+def _warnings(ctx: Context, scored: Scored) -> list[Warned]:
     found = []
-    if fit.value is None:
-        reason = fit.metrics[fit.metric].get("reason")
-        found.append(Warned("no_value", f"{fit.metric} has no value on the validation part: {reason}."))
-    if fit.fitted.timed_out:
+    if scored.value is None:
+        reason = scored.metrics[scored.metric].get("reason")
+        found.append(Warned("no_value", f"{scored.metric} has no value on the validation part: {reason}."))
+    if scored.timed_out:
         found.append(Warned(
-            "timed_out", f"The fit was ended by its time limit after {fit.fitted.iterations} iterations.",
+            "timed_out", f"The fit was ended by its time limit after {scored.iterations} iterations.",
             hint="Raise resources.max_seconds, or lower training.max_iterations.",
         ))  # fmt: skip
-    elif fit.bounded and fit.fitted.iterations == fit.rounds:
+    elif scored.bounded and scored.iterations == scored.rounds:
         found.append(Warned(
-            "bounded", f"On this much data one fit was given {fit.rounds} rounds, and was still improving.",
+            "bounded", f"On this much data one fit was given {scored.rounds} rounds, and was still improving.",
             hint="Set training.effort to full for all of training.max_iterations.",
         ))  # fmt: skip
-    elif ctx.spec.training.early_stopping_rounds and fit.fitted.iterations == ctx.spec.training.max_iterations:
+    elif ctx.spec.training.early_stopping_rounds and scored.iterations == ctx.spec.training.max_iterations:
         found.append(Warned(
             "not_converged", "The fit was still improving at training.max_iterations.",
             hint="Raise training.max_iterations or the learning rate.",

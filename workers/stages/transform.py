@@ -44,10 +44,11 @@ def run(ctx: Context) -> Done:
     with limited(ctx.threads):
         encoder, crossed = learned(ctx, source, y, train=part == 0, types=types, target=target)
         ctx.progress(1, 2)
+        block = divided.column("block").to_numpy() if "block" in divided.column_names else None
         matrix = Prepared(
             x=np.empty((0, len(encoder.feature_names))), y=y, weight=weight, part=part, row=source.rows,
             feature_names=encoder.feature_names, categorical=encoder.categorical, task=target.task_type,
-            classes=target.classes,
+            classes=target.classes, block=block,
         )  # fmt: skip
         path = ctx.workspace.scratch / "matrix"
         prepared.write(matrix, encoded(ctx, source, encoder, crossed, train=part == 0), path)

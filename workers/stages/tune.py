@@ -1,92 +1,106 @@
-"""Tune: asks for trials, then picks the best of them and the train stage's fit."""
+"""Tune: asks for trials, then chooses among them and the train stage's fit, and fits what is chosen again."""
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workers.context import Context, Done, FanOut, Skipped, TrialResult, Warned
+from workers.context import Context, Done, FanOut, Skipped, Warned
+from workers.fitting.choosing import Judged, chosen, judged
+from workers.fitting.refit import Final, finals
 from workers.search.facts import facts_of
-from workers.search.plan import planned
+from workers.search.plan import Plan, planned
 from workers.trainers import ensemble
+
+STATES = ("complete", "pruned", "failed", "lost")
+UNTIMELY = frozenset({"no_time", "timed_out"})
 
 
 def run(ctx: Context) -> Done | FanOut:
-    """Without trials: asks for them. With trials: puts the chosen `model`, outputs what it is.
+    """Without trials: asks for them, where the plan has any. With trials: puts the chosen `model` and `search` (JSON).
 
-    Output: `{source: "train" | "trial", number, params, iterations, value, metric}`.
+    Output: `{source: "train" | "trial" | "ensemble", number, params, iterations, value, metric, metrics, spread,
+    folds, refit, members}`. Value, metrics and spread are those on rows that no member had learned from; `number` is
+    the trial of the heaviest member.
+
+    Raises:
+        InvalidSpec: `constraints_unmet`.
+        MachineError, DeadlineExceeded, Cancelled, LeaseLost: see `workers.fitting.refit.finals`.
     """
-    plan = planned(ctx.spec, facts_of(ctx.outputs))
-    trained = ctx.outputs["train"]
-    if plan.strategy == "none":
-        _put_trained(ctx)
-        return Skipped(
-            summary={"strategy": "none"}, output=_as_trained(trained), facts={"best_trial": None},
-            reason="tuning.strategy is none",
-        )  # fmt: skip
-    if not ctx.trials and not ctx.search.get("ended"):
+    plan, trained = planned(ctx.spec, facts_of(ctx.outputs)), ctx.outputs["train"]
+    searched = plan.strategy != "none"
+    if searched and not ctx.trials and not ctx.search.get("ended"):
         return FanOut(trials=plan.trials, parallel=plan.parallel, minimize=plan.minimize)
-    best = best_of(ctx.trials, minimize=plan.minimize)
-    counts = {
-        status: sum(trial.status == status for trial in ctx.trials)
-        for status in ("complete", "pruned", "failed", "lost")
-    }
-    summary: dict[str, Any] = {
-        "strategy": plan.strategy, "trials": len(ctx.trials), **counts, "metric": plan.metric,
-        "trained_value": trained["value"],
-    }  # fmt: skip
-    if best is None or _beats(trained["value"], best.value, minimize=plan.minimize):
-        _put_trained(ctx)
-        summary.update(best_trial=None, value=trained["value"])
-        return Done(
-            summary=summary, output=_as_trained(trained), facts={"best_trial": None}, warnings=_why_trained(counts["complete"])
-        )  # fmt: skip
-    return _chosen(ctx, best, summary)
-
-
-def best_of(trials: tuple[TrialResult, ...], *, minimize: bool) -> TrialResult | None:
-    """The complete trial with the best value whose model was kept; of equal ones, the lowest number."""
-    whole = [trial for trial in trials if trial.status == "complete" and trial.value is not None and trial.model]
-    return min(whole, key=lambda trial: (_loss(trial.value, minimize=minimize), trial.number), default=None)
-
-
-def _loss(value: float | None, *, minimize: bool) -> float:
-    if value is None:
-        return float("inf")
-    return value if minimize else -value
-
-
-def _beats(trained: float | None, value: float | None, *, minimize: bool) -> bool:
-    return _loss(trained, minimize=minimize) < _loss(value, minimize=minimize)
-
-
-def _put_trained(ctx: Context) -> None:
-    ctx.workspace.put("model", ctx.workspace.get("model_train"), ensemble.MEDIA_TYPE)
-
-
-def _as_trained(trained: Any) -> dict[str, Any]:
-    chosen = {name: trained[name] for name in ("params", "iterations", "value", "metric")}
-    return {"source": "train", "number": None, **chosen}
-
-
-def _why_trained(complete: int) -> tuple[Warned, ...]:
-    if complete == 0:
-        return (
-            Warned(
-                "no_trial_completed",
-                "No trial completed; the model of the train stage goes on.",
-                hint="See the trials' errors.",
-            ),
-        )
-    return (Warned("search_did_not_help", "No trial was better than the fit of training.params, which goes on."),)
-
-
-def _chosen(ctx: Context, best: TrialResult, summary: dict[str, Any]) -> Done:
-    if best.model is None:
-        raise ValueError("the best trial has no model")
-    ctx.workspace.put("model", ctx.workspace.fetch(best.model), ensemble.MEDIA_TYPE)
+    if not searched and not plan.refit and not trained["folds"]:
+        return _skipped(ctx, trained)
+    members = finals(ctx, chosen(ctx, plan=plan), plan=plan)
+    worth = judged(ctx, tuple((final.contender, final.packed.weight) for final in members))
+    output = told(members, worth, metric=trained["metric"], folds=trained["folds"])
+    path = ctx.workspace.scratch / "model"
+    ensemble.write([final.packed for final in members], path)
+    ctx.workspace.put("model", path, ensemble.MEDIA_TYPE)
+    _put_search(ctx, plan, output)
     return Done(
-        summary={**summary, "best_trial": best.number, "value": best.value},
-        output={
-            "source": "trial", "number": best.number, "params": dict(best.params), "iterations": best.iterations,
-            "value": best.value, "metric": summary["metric"],
-        },
-        facts={"best_trial": best.number},
+        summary=_summary(ctx, plan, output), output=output, warnings=tuple(_warnings(ctx, plan, output)),
+        metrics={"validation": worth.metrics}, facts={"best_trial": output["number"]},
     )  # fmt: skip
+
+
+def _skipped(ctx: Context, trained: Mapping[str, Any]) -> Skipped:
+    """The train stage's model goes on as it is."""
+    ctx.workspace.put("model", ctx.workspace.get("model_train"), ensemble.MEDIA_TYPE)
+    kept = {name: trained[name] for name in ("params", "iterations", "value", "metric", "metrics", "folds")}
+    return Skipped(
+        summary={"strategy": "none"},
+        output={"source": "train", "number": None, **kept, "spread": None, "refit": False, "members": []},
+        facts={"best_trial": None}, reason="tuning.strategy is none",
+    )  # fmt: skip
+
+
+def told(members: Sequence[Final], worth: Judged, *, metric: str, folds: int) -> dict[str, Any]:
+    """What was chosen, as JSON."""
+    first = members[0]
+    alone = len(members) == 1
+    source = "ensemble" if not alone else "train" if first.contender.number is None else "trial"
+    return {
+        "source": source, "number": first.contender.number, "params": dict(first.packed.params) if alone else {},
+        "iterations": sum(final.packed.iterations for final in members), "value": worth.value, "metric": metric,
+        "metrics": {name: dict(entry) for name, entry in worth.metrics.items()}, "spread": worth.spread,
+        "folds": folds, "refit": all(final.rounds is not None for final in members),
+        "members": [final.document() for final in members],
+    }  # fmt: skip
+
+
+def _summary(ctx: Context, plan: Plan, output: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {state: sum(trial.status == state for trial in ctx.trials) for state in STATES}
+    return {
+        "strategy": plan.strategy, "trials": len(ctx.trials), **counts, "ended_by": ctx.search.get("ended_by"), "metric": output["metric"],
+        "trained_value": ctx.outputs["train"]["value"], "best_trial": output["number"], "value": output["value"],
+        "spread": output["spread"], "folds": output["folds"], "source": output["source"], "refit": output["refit"],
+        "members": len(output["members"]),
+    }  # fmt: skip
+
+
+def _put_search(ctx: Context, plan: Plan, output: Mapping[str, Any]) -> None:
+    document = {"strategy": plan.strategy, "trials": len(ctx.trials), "chosen": dict(output)}
+    path = ctx.workspace.scratch / "search.json"
+    path.write_text(json.dumps(document, allow_nan=False, sort_keys=True), encoding="utf-8")
+    ctx.workspace.put("search", path, "application/json")
+
+
+def _warnings(ctx: Context, plan: Plan, output: Mapping[str, Any]) -> list[Warned]:
+    found = []
+    searched = plan.strategy != "none"
+    if searched and not any(trial.status == "complete" for trial in ctx.trials):
+        found.append(Warned("no_trial_completed", "No trial completed; the fit of the train stage goes on.",
+                            hint="See the trials' errors."))  # fmt: skip
+    elif searched and output["source"] == "train":
+        found.append(
+            Warned("search_did_not_help", "No trial was better than the fit of training.params, which goes on.")
+        )
+    late = [member for member in output["members"] if member["kept_for"] in UNTIMELY]
+    if late:
+        found.append(Warned(
+            "budget_left_no_refit", f"{len(late)} of {len(output['members'])} models were not fitted again on the "
+            "validation rows too: there was no time left.", hint="Raise tuning.max_seconds or resources.max_seconds.",
+        ))  # fmt: skip
+    return found

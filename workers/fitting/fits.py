@@ -1,0 +1,195 @@
+"""A candidate fitted and scored: on the train and validation parts, or over folds of both."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import mean, median, pstdev
+from typing import Any
+
+import numpy as np
+
+from app.errors import InvalidData
+from workers.context import Context
+from workers.fitting import folds as folding
+from workers.fitting.candidates import Candidate, company_of, most_rounds, recipe_of
+from workers.fitting.following import Curve, Recorder, mean_curve
+from workers.fitting.rows import check, matrix_of, measured, metric_for, scored_rows
+from workers.matrix.prepared import Prepared
+from workers.measures.samples import Floats
+from workers.measures.scoring import scores
+from workers.search.pruning import Pruning
+from workers.threads import limited
+from workers.trainers import TRAINERS, Fitted, ensemble
+from workers.trainers.contract import Fold, Indices
+
+SINGLE_ROWS = 9
+"""Rows that are predicted one by one, after a first one, to say how long one takes."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a candidate was worth.
+
+    Attributes:
+        candidate: What was fitted.
+        fitted: The model; None over folds, whose models are of no use but for their predictions.
+        metric: What the search optimises.
+        value: Its value on the scored rows; None where it has none.
+        metrics: All metrics on those rows, by name.
+        predictions: (scored rows, …) what models that had not learned from a row predict for it, in row order.
+        iterations: That the model holds; over folds, the rounded mean.
+        curve: See `Recorder.curve`.
+        rounds: The most that a fit was given.
+        bounded: Whether that was fewer than the spec asks for.
+        timed_out: Whether a fit was ended by its deadline.
+        facts: What else is known, as JSON: `threads`, `timed_out`; over folds `folds`, the values of the metric on
+            each, and `spread`, their standard deviation; `predict_ms` where a constraint asks for it.
+    """
+
+    candidate: Candidate
+    fitted: Fitted | None
+    metric: str
+    value: float | None
+    metrics: Mapping[str, Mapping[str, Any]]
+    predictions: Floats
+    iterations: int
+    curve: Curve
+    rounds: int
+    bounded: bool
+    timed_out: bool
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fit_and_score(
+    ctx: Context, candidate: Candidate, *, folds: int, deadline: float, pruning: Pruning | None = None
+) -> Scored:
+    """Fits `candidate` and scores it on the validation rows, or over `folds` folds of the train and validation rows.
+
+    Over folds the metrics are those of all out-of-fold predictions together, the measure that ensembles are chosen by
+    too; nothing is pruned there.
+
+    Raises:
+        InvalidData: there are no train or validation rows, or only one class to learn.
+        InvalidSpec: the parameters do not go together.
+        MachineError: the library failed.
+        Pruned: `pruning` gave the fit up.
+        Cancelled, LeaseLost: whatever `ctx.progress` raises.
+    """
+    data = matrix_of(ctx)
+    check(ctx.spec, data)
+    rounds = most_rounds(ctx, data, candidate.algorithm)
+    with limited(ctx.threads):
+        if folds:
+            return _over_folds(ctx, data, candidate, folds=folds, rounds=rounds, deadline=deadline)
+        record = Recorder(ctx, rounds=rounds, pruning=pruning)
+        fitted = _fit(ctx, data, candidate, Fold.of_parts(data), record, deadline=deadline, key="fit")
+        rows = scored_rows(data, 0)
+        predictions = fitted.predict(data.x[rows])
+        return _scored(
+            ctx,
+            data,
+            candidate,
+            predictions,
+            [fitted],
+            records=[record],
+            facts=_costs(ctx, data, rows, candidate, [fitted]),
+        )
+
+
+def _fit(
+    ctx: Context, data: Prepared, candidate: Candidate, fold: Fold, record: Recorder, *, deadline: float, key: str
+) -> Fitted:
+    recipe = recipe_of(ctx, data, candidate, rounds=record.rounds)
+    company = company_of(ctx, deadline=deadline, key=key, on_iteration=record)
+    return TRAINERS[candidate.algorithm].fit(data, fold, recipe, company)
+
+
+def _over_folds(
+    ctx: Context, data: Prepared, candidate: Candidate, *, folds: int, rounds: int, deadline: float
+) -> Scored:
+    rows = scored_rows(data, folds)
+    shape = (len(data.y), len(data.classes)) if data.classes else (len(data.y),)
+    predictions = np.full(shape, np.nan)
+    records, models = [], []
+    values: list[float | None] = []
+    for number, fold in enumerate(folding.divided(data, folds, seed=ctx.seed)):
+        _require_classes(data, fold.train)
+        record = Recorder(ctx, rounds=rounds, place=(number, folds))
+        now = time.monotonic()
+        ends = now + (deadline - now) / (folds - number)
+        model = _fit(ctx, data, candidate, fold, record, deadline=ends, key=f"fit-{number}")
+        held = folding.held(fold)
+        predictions[held] = model.predict(data.x[held])
+        values.append(value_on(ctx, data, held, predictions[held]))
+        records.append(record)
+        models.append(model)
+    facts = {**over(values), **_costs(ctx, data, rows, candidate, models)}
+    return _scored(ctx, data, candidate, predictions[rows], models, records=records, facts=facts)
+
+
+def _require_classes(data: Prepared, rows: Indices) -> None:
+    if data.classes and len(np.unique(data.y[rows])) < 2:
+        raise InvalidData("A fold leaves one class only to learn from.", code="one_class",
+                          hint="Set tuning.folds to 0, or bring more rows.")  # fmt: skip
+
+
+def value_on(ctx: Context, data: Prepared, rows: Indices, predictions: Floats) -> float | None:
+    """The tuning metric of `predictions` for `rows`; None where it has no value."""
+    name = metric_for(ctx, data.task)
+    found = scores(data.task, data.y[rows], predictions, names=[name], quantile=ctx.spec.training.quantile)
+    value: float | None = found[name]["value"]
+    return value
+
+
+def over(values: list[float | None]) -> dict[str, Any]:
+    """`folds`, the values of each, and `spread`, their standard deviation, None where fewer than two have a value."""
+    known = [value for value in values if value is not None]
+    return {"folds": values, "spread": pstdev(known) if len(known) > 1 else None}
+
+
+def _costs(
+    ctx: Context, data: Prepared, rows: Indices, candidate: Candidate, models: Sequence[Fitted]
+) -> dict[str, float]:
+    """What constraints ask for: `model_bytes` of the largest model, and `predict_ms` of the last one."""
+    asked, found = ctx.spec.tuning.constraints, {}
+    if asked.max_model_bytes is not None:
+        packed = [ensemble.packed(candidate.algorithm, candidate.params, model) for model in models]
+        found["model_bytes"] = float(max(len(member.content) for member in packed))
+    if asked.max_predict_ms is not None:
+        found["predict_ms"] = predict_ms(data, rows, models[-1])
+    return found
+
+
+def predict_ms(data: Prepared, rows: Indices, fitted: Fitted) -> float:
+    """Milliseconds to predict one row, the median of several of `rows`."""
+    taken = []
+    for row in np.resize(rows, SINGLE_ROWS + 1):
+        began = time.perf_counter()
+        fitted.predict(data.x[row : row + 1])
+        taken.append(1_000 * (time.perf_counter() - began))
+    return round(median(taken[1:]), 4)
+
+
+def _scored(
+    ctx: Context,
+    data: Prepared,
+    candidate: Candidate,
+    predictions: Floats,
+    models: list[Fitted],
+    *,
+    records: list[Recorder],
+    facts: Mapping[str, Any],
+) -> Scored:
+    metric, metrics = (
+        metric_for(ctx, data.task),
+        measured(ctx, data, scored_rows(data, int(len(models) > 1)), predictions),
+    )
+    timed_out = any(model.timed_out for model in models)
+    rounds = records[0].rounds
+    return Scored(
+        candidate=candidate, fitted=models[0] if len(models) == 1 else None, metric=metric,
+        value=metrics[metric]["value"], metrics=metrics, predictions=predictions,
+        iterations=round(mean(model.iterations for model in models)), curve=mean_curve(records), rounds=rounds,
+        bounded=rounds < ctx.spec.training.max_iterations, timed_out=timed_out,
+        facts={"threads": ctx.threads, "timed_out": timed_out, **facts},
+    )  # fmt: skip

@@ -1,0 +1,69 @@
+"""What is noted of a fit while it runs: its curve and its progress, and whether it is given up."""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+from workers.context import Context
+from workers.search.pruning import Pruning
+
+CURVE_POINTS = 100
+REPORT_EVERY = 10
+REPORT_SECONDS = 0.5
+
+Curve = tuple[tuple[int, float], ...]
+
+
+class Pruned(Exception):  # a signal from inside a fit, caught by who fits
+    """The pruner gave this trial up; `points` is its curve up to there."""
+
+    def __init__(self, points: Sequence[tuple[int, float]]) -> None:
+        super().__init__()
+        self.points = tuple(points)
+
+
+class Recorder:
+    """Follows a fit: keeps its curve, shows progress, asks the pruner.
+
+    Args:
+        ctx: Whose progress is shown.
+        rounds: The most that the fit takes.
+        pruning: Who may give the fit up.
+        place: Which of how many fits of one candidate this is, from 0.
+    """
+
+    def __init__(
+        self, ctx: Context, *, rounds: int, pruning: Pruning | None = None, place: tuple[int, int] = (0, 1)
+    ) -> None:
+        self.ctx, self.rounds, self.pruning, self.place = ctx, rounds, pruning, place
+        self.points: list[tuple[int, float]] = []
+        self.last_report = -math.inf
+
+    def __call__(self, iteration: int, value: float) -> None:
+        now = time.monotonic()
+        if iteration % REPORT_EVERY == 0 or now - self.last_report > REPORT_SECONDS:
+            self.last_report = now
+            done, all_fits = self.place
+            self.ctx.progress(done * self.rounds + iteration, all_fits * self.rounds)
+        if math.isfinite(value):
+            self.points.append((iteration, value))
+            if self.pruning is not None and self.pruning.hopeless(iteration, value):
+                raise Pruned(self.points)
+
+
+def thinned(points: Sequence[tuple[int, float]]) -> Curve:
+    """The first of `points`, the last, and every n-th of the others, with nine digits."""
+    step = max(1, math.ceil(len(points) / CURVE_POINTS))
+    kept = [point for point in points if point[0] % step == 0 or point in (points[0], points[-1])]
+    return tuple((iteration, float(f"{value:.9g}")) for iteration, value in kept)
+
+
+def mean_curve(recorders: Sequence[Recorder]) -> Curve:
+    """The mean over all fits at the iterations that every one of them reached."""
+    values: defaultdict[int, list[float]] = defaultdict(list)
+    for recorder in recorders:
+        for iteration, value in recorder.points:
+            values[iteration].append(value)
+    shared = [(step, sum(seen) / len(seen)) for step, seen in sorted(values.items()) if len(seen) == len(recorders)]
+    return thinned(shared)
