@@ -52,7 +52,11 @@ def test_tune_is_skipped_without_a_search_and_the_trained_model_goes_on(tmp_path
 
 
 def test_tune_asks_for_trials_and_then_takes_the_best(tmp_path):
-    ctx = trained(context(tmp_path, matrix("regression"), {"tuning": {"max_trials": 6, "max_parallel": 2}}))
+    ctx = trained(
+        context(
+            tmp_path, matrix("regression"), {"tuning": {"strategy": "bayesian", "max_trials": 6, "max_parallel": 2}}
+        )
+    )
     fan = tune.run(ctx)
     assert fan == FanOut(trials=6, parallel=2, minimize=True)
     ctx = searched(ctx, fan, task="regression")
@@ -65,7 +69,7 @@ def test_tune_asks_for_trials_and_then_takes_the_best(tmp_path):
 
 
 def tuned(tmp_path, *trials, models=True):
-    ctx = trained(context(tmp_path, matrix("binary"), {"tuning": {"max_trials": 5}}))
+    ctx = trained(context(tmp_path, matrix("binary"), {"tuning": {"strategy": "bayesian", "max_trials": 5}}))
     model, predictions = (
         ctx.workspace.keep(ctx.workspace.get(name)) if models else None for name in ("model_train", "predictions_train")
     )
