@@ -18,6 +18,7 @@ from app.deployments.router import router as deployments_router
 from app.edge import Edge
 from app.http import MAX_JSON_BYTES
 from app.idempotency import Replay
+from app.jobs.reports import router as reports_router
 from app.jobs.router import router as jobs_router
 from app.registry.router import router as registry_router
 from app.reviews.router import router as reviews_router
@@ -32,7 +33,7 @@ from app.turns import Turns
 from app.webhooks.router import router as webhooks_router
 
 ROUTERS = (
-    health.router, accounts_router, connections_router, datasets_router, jobs_router, registry_router, reviews_router, deployments_router,
+    health.router, accounts_router, connections_router, datasets_router, jobs_router, reports_router, registry_router, reviews_router, deployments_router,
     capabilities_router, webhooks_router,
 )  # fmt: skip
 

@@ -26,7 +26,7 @@ from app.http import (
     bearer,
     listing,
 )
-from app.jobs import service
+from app.jobs import searches, service
 from app.jobs.schemas import (
     ArtifactList,
     ArtifactOut,
@@ -38,8 +38,6 @@ from app.jobs.schemas import (
     LogList,
     SpecOut,
     StageList,
-    TrialList,
-    TrialOut,
 )
 from app.jobs.showing import etag_of, show_job, show_stage
 from app.spec.job import JobSpec
@@ -139,7 +137,8 @@ def _read_job(request: Request, job_id: str) -> tuple[JobOut, str]:
     with transaction(request.app.state.engine) as session:
         job = service.get(session, job_id, project_id=_reader(request, session))
         stages = service.stages_of(session, [job.id])[job.id]
-        return show_job(job, stages, public_url=request.app.state.settings.public_url), etag_of(job)
+        search = searches.read(session, job)
+        return show_job(job, stages, public_url=request.app.state.settings.public_url, search=search), etag_of(job)
 
 
 @router.get("/{job_id}", response_model=JobOut, operation_id="get_job", dependencies=[Security(bearer)])
@@ -183,7 +182,8 @@ def retry_job(job_id: str, session: SessionDep, caller: Trainer, once: TrainOnce
 def _after_change(session: Session, job: Job, public_url: str) -> JobOut:
     session.flush()
     session.refresh(job)
-    return show_job(job, service.stages_of(session, [job.id])[job.id], public_url=public_url)
+    stages = service.stages_of(session, [job.id])[job.id]
+    return show_job(job, stages, public_url=public_url, search=searches.read(session, job))
 
 
 @router.get("/{job_id}/spec", response_model=SpecOut, operation_id="get_job_spec")
@@ -198,14 +198,6 @@ def get_stages(job_id: str, session: SessionDep, caller: Reader) -> Any:
     """The ten stages in order."""
     job = service.get(session, job_id, project_id=caller.project_id)
     return {"items": [show_stage(row) for row in service.stages_of(session, [job.id])[job.id]]}
-
-
-@router.get("/{job_id}/trials", response_model=TrialList, operation_id="list_job_trials")
-def get_trials(job_id: str, session: SessionDep, caller: Reader, page: PageDep) -> Any:
-    """A page of the search's trials."""
-    job = service.get(session, job_id, project_id=caller.project_id)
-    rows = service.trials(session, job.id, limit=page.limit, after=_number_key(page.after, start=-1))
-    return listing([TrialOut.model_validate(row) for row in rows], limit=page.limit, key=lambda row: [row.number])
 
 
 @router.get("/{job_id}/logs", response_model=LogList, operation_id="list_job_logs")

@@ -74,6 +74,42 @@ class VersionLink(BaseModel):
     url: str
 
 
+class BestOut(BaseModel):
+    """The best complete trial that keeps to the constraints."""
+
+    number: int
+    value: float
+    params: dict[str, Any]
+
+
+class SearchOut(BaseModel):
+    """What a job's search did, is doing, and will still take."""
+
+    strategy: str
+    metric: str
+    minimize: bool
+    wanted: int = Field(description="trials at the most")
+    parallel: int
+    trials: dict[str, int] = Field(description="by status, how many there are")
+    best: BestOut | None
+    best_so_far: list[tuple[float, float]] = Field(
+        max_length=200, description="[seconds since the search's budget began, best value by then]; where it got better"
+    )
+    importances: dict[str, float] = Field(description="by parameter, its share in what made trials differ; once over")
+    max_seconds: int | None
+    folds: int
+    ensemble: int
+    refit: bool
+    portfolio: dict[str, int] | None = Field(description="`size` and `ended` of the settings that are tried first")
+    warm_start: dict[str, Any] = Field(description="`params` that earlier jobs brought, and `why`")
+    ended_by: str | None = Field(
+        description="max_trials, max_seconds, patience, grid_exhausted, cancelled or failed; more may come"
+    )
+    reproducible: bool
+    reproducible_why: str
+    eta_seconds: float | None = Field(description="until the chosen model is ready")
+
+
 class JobOut(BaseModel):
     """A job."""
 
@@ -94,6 +130,7 @@ class JobOut(BaseModel):
     best_trial: int | None
     model_version: VersionLink | None
     review_id: str | None
+    search: SearchOut | None = Field(default=None, description="only with the job itself, not in lists")
     plan: PlanOut | None = Field(default=None, description="of a plan job: what was found")
     spec_digest: str
     data_digest: str | None
@@ -129,6 +166,9 @@ class TrialOut(Shown):
     duration_seconds: float | None
     worker: str | None
     curve: list[Any] | None
+    facts: dict[str, Any] = Field(
+        description="what else the fit says of itself: threads, model_bytes, predict_ms, spread, folds, timed_out …"
+    )
     attempt: int
     reason: str | None
     started_at: datetime | None
@@ -140,6 +180,14 @@ class TrialList(BaseModel):
 
     items: list[TrialOut]
     next_cursor: str | None
+
+
+class ReportOut(BaseModel):
+    """The whole story of a job."""
+
+    job: JobOut
+    spec: dict[str, Any]
+    trials: list[TrialOut]
 
 
 class LogLine(Shown):

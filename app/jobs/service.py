@@ -160,12 +160,6 @@ def stages_of(session: Session, job_ids: Sequence[str]) -> dict[str, list[JobSta
     return found
 
 
-def trials(session: Session, job_id: str, *, limit: int, after: int) -> list[Trial]:
-    """Up to `limit + 1` trials whose number is above `after`."""
-    query = select(Trial).where(Trial.job_id == job_id, Trial.number > after).order_by(Trial.number)
-    return list(session.scalars(query.limit(limit + 1)))
-
-
 def logs(session: Session, job_id: str, *, limit: int, after: int) -> list[JobLog]:
     """Up to `limit + 1` log lines whose id is above `after`."""
     query = select(JobLog).where(JobLog.job_id == job_id, JobLog.id > after).order_by(JobLog.id)

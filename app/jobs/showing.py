@@ -1,6 +1,6 @@
 """Job rows as callers see them."""
 
-from app.jobs.schemas import JobOut, Progress, ReuseOut, StageOut, VersionLink
+from app.jobs.schemas import JobOut, Progress, ReuseOut, SearchOut, StageOut, VersionLink
 from app.tables import Job, JobStage
 
 
@@ -13,7 +13,7 @@ def show_stage(row: JobStage) -> StageOut:
     )  # fmt: skip
 
 
-def show_job(job: Job, stages: list[JobStage], *, public_url: str) -> JobOut:
+def show_job(job: Job, stages: list[JobStage], *, public_url: str, search: SearchOut | None = None) -> JobOut:
     """A job as callers see it."""
     link = None
     if job.version is not None:
@@ -23,7 +23,7 @@ def show_job(job: Job, stages: list[JobStage], *, public_url: str) -> JobOut:
         id=job.id, model=job.model, kind=job.kind, status=job.status, stage=job.stage, attempt=job.attempt,
         progress=Progress.model_validate(job.progress) if job.progress else None, status_reason=job.status_reason, error=job.error,
         stages=[show_stage(row) for row in stages], metrics=job.metrics, gate=job.gate, best_trial=job.best_trial,
-        model_version=link, review_id=job.review_id, plan=job.facts.get("plan"), spec_digest=job.spec_digest, data_digest=job.data_digest,
+        model_version=link, search=search, review_id=job.review_id, plan=job.facts.get("plan"), spec_digest=job.spec_digest, data_digest=job.data_digest,
         labels=job.labels, created_at=job.created_at, started_at=job.started_at, finished_at=job.finished_at,
     )  # fmt: skip
 
