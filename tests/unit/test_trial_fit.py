@@ -13,7 +13,7 @@ from workers.context import TrialResult
 from workers.fitting import rows
 from workers.fitting.rows import matrix_of
 from workers.fitting.trials import run_trial
-from workers.trainers import lightgbm
+from workers.trainers import binned
 
 PARAMS = {"num_leaves": 8, "learning_rate": 0.2}
 
@@ -49,17 +49,17 @@ def test_trials_of_one_process_share_matrix_and_bins(tmp_path):
     ctx = context(tmp_path, matrix("regression"))
     first = matrix_of(ctx)
     run_trial(ctx, params=PARAMS, history=())
-    bins = next(reversed(lightgbm._KEPT.values()))
+    bins = next(reversed(binned._IN_PROCESS._kept.values()))
     run_trial(ctx, params={"num_leaves": 16, "min_child_samples": 50, "cat_l2": 1.0}, history=())
     assert matrix_of(ctx) is first
-    assert next(reversed(lightgbm._KEPT.values())) is bins
+    assert next(reversed(binned._IN_PROCESS._kept.values())) is bins
 
 
 def test_kept_bins_change_no_prediction(tmp_path):
     ctx = context(tmp_path, matrix("regression"))
     run_trial(ctx, params={"num_leaves": 4, "min_child_samples": 200, "cat_smooth": 1.0}, history=())
     after_another = run_trial(ctx, params=PARAMS, history=())
-    lightgbm._KEPT.clear()
+    binned._IN_PROCESS._kept.clear()
     assert run_trial(ctx, params=PARAMS, history=()).value == after_another.value
 
 
@@ -68,7 +68,7 @@ def test_no_more_than_a_few_matrices_stay_in_memory(tmp_path):
         ctx = context(tmp_path / str(number), matrix("regression", seed=number))
         run_trial(ctx, params={"max_bin": 63 + number}, history=())
     assert len(rows._LOADED) == 1
-    assert len(lightgbm._KEPT) <= lightgbm.KEPT_AT_MOST
+    assert len(binned._IN_PROCESS) == 1
 
 
 def test_cancelling_reaches_through_the_boosting(tmp_path):

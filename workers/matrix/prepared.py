@@ -1,8 +1,10 @@
 """What trainers take: the encoded matrix with its target, parts and names, and its file."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,6 +44,16 @@ class Prepared:
     task: TaskType
     classes: tuple[str, ...]
     block: npt.NDArray[np.int64] | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """A digest of all that a fit learns from: equal keys mean equal matrices, in whatever process or file."""
+        found = hashlib.blake2b(
+            json.dumps([self.x.shape, self.categorical, self.task, self.classes]).encode(), digest_size=16
+        )
+        for member in (self.x, self.y, self.weight, self.part):
+            found.update(b"-" if member is None else np.ascontiguousarray(member).data)
+        return found.hexdigest()
 
     def where(self, part: Part) -> npt.NDArray[np.bool_]:
         """(rows,) True where a row belongs to `part`."""

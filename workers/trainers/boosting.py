@@ -48,14 +48,14 @@ def library(name: str) -> Any:
 def watched(data: Prepared, fold: Fold, recipe: Recipe, known: Mapping[str, Measure]) -> Measure:
     """Of the measures `known` by the metric that they come nearest to, the one to watch.
 
-    What the library minimises, which `known` holds by the task or the objective, stands for metrics that it lacks, for
-    the ranking of rows of one class, and for the loss of an objective that the fit does not have.
+    What the library minimises, which `known` holds by the task or the objective, stands for metrics that it lacks and
+    for the ranking of rows of one class.
     """
     metric = metric_of(recipe.metric, data.task, recipe.objective)
     minimised = known[data.task if recipe.objective == "auto" else recipe.objective]
     if metric in RANKING and (data.task != "binary" or _of_one_class(data, fold)):
         return minimised
-    return known.get(f"{metric} of {recipe.objective}", known.get(metric, minimised))
+    return known.get(metric, minimised)
 
 
 def _of_one_class(data: Prepared, fold: Fold) -> bool:

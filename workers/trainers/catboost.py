@@ -175,7 +175,7 @@ def _check_features(data: Prepared, fold: Fold) -> None:
     )  # fmt: skip
 
 
-_POOLS: Kept[tuple[Any, Any]] = Kept(at_most=1)
+_POOLS: Kept[tuple[Any, Any]] = Kept()
 
 
 def _pools(data: Prepared, fold: Fold, class_weight: str | None, *, threads: int) -> tuple[Any, Any]:

@@ -1,10 +1,7 @@
 """Gradient boosted trees by LightGBM, with native categories and a binned data set that trials share."""
 
 import re
-import time
-import weakref
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,54 +15,38 @@ from scipy.special import expit, softmax
 from app.errors import DigestMismatch, InvalidSpec, MachineError
 from app.spec.algorithms import LightgbmParams
 from app.spec.modelling import Dimension
+from app.spec.spaces import BOOSTERS
 from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
-from workers.trainers.contract import (
-    Company,
-    Fitted,
-    Floats,
-    Fold,
-    OnIteration,
-    Recipe,
-    directions,
-    fold_weights,
-    train_weights,
-)
+from workers.trainers.binned import binned, fresh
+from workers.trainers.boosting import Measure, Rounds, huber_turn, shares, target_of, watched
+from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe, directions
 
-OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}
-WATCHED = {
-    "roc_auc": {"binary": "auc"},
-    "average_precision": {"binary": "average_precision"},
-    "mae": {"regression": "l1"},
-    "median_absolute_error": {"regression": "l1"},
-    "mape": {"regression": "mape"},
-}
-DEFAULT_WATCHED = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "rmse"}
+OBJECTIVES = {
+    "binary": "binary", "multiclass": "multiclass", "regression": "regression", "poisson": "poisson",
+    "quantile": "quantile", "huber": "huber",
+}  # fmt: skip
+MEASURES = {
+    "binary": Measure("binary_logloss"), "multiclass": Measure("multi_logloss"), "regression": Measure("rmse"),
+    "poisson": Measure("poisson"), "quantile": Measure("quantile"), "huber": Measure("huber"),
+    "roc_auc": Measure("auc", higher_is_better=True),
+    "average_precision": Measure("average_precision", higher_is_better=True),
+    "rmse": Measure("rmse"), "mae": Measure("l1"), "median_absolute_error": Measure("l1"), "mape": Measure("mape"),
+}  # fmt: skip
+"""By task, objective or metric, what LightGBM computes each round."""
 THREADS_LINE = re.compile(r"^\[num_threads: .*\]\n", re.MULTILINE)
 OBJECTIVE_LINE = re.compile(r"^objective=(\w+)", re.MULTILINE)
 TREES_AT_A_TIME = 64
 """Trees that a batch of rows walks through together: so many stay in the processor's cache, which halves the time."""
-MIN_DELTA = 1e-5
-"""An improvement below this share of the first score does not reset the patience of early stopping."""
-
-
-SPACE: Mapping[str, Dimension] = {
-    "learning_rate": Dimension(type="float", low=0.03, high=0.2, log=True),
-    "num_leaves": Dimension(type="int", low=8, high=255, log=True),
-    "min_child_samples": Dimension(type="int", low=5, high=200, log=True),
-    "colsample_bytree": Dimension(type="float", low=0.3, high=1.0),
-    "reg_alpha": Dimension(type="float", low=1e-3, high=10.0, log=True),
-    "reg_lambda": Dimension(type="float", low=1e-3, high=30.0, log=True),
-    "extra_trees": Dimension(type="categorical", choices=[False, True]),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LightgbmFitted(Fitted):
-    """A booster; `classes` is 0 for regression."""
+    """A booster; `classes` is 0 for regression, and with `counts` its raw answers are logarithms."""
 
     booster: lgb.Booster
     classes: int
+    counts: bool = False
     threads: int = 1
 
     def predict(self, x: Floats) -> Floats:
@@ -78,7 +59,7 @@ class LightgbmFitted(Fitted):
                 num_threads=self.threads, validate_features=False,
             )  # fmt: skip
         if self.classes == 0:
-            return raw
+            return np.exp(raw) if self.counts else raw
         if self.classes == 2:
             positive: Floats = expit(raw)
             return np.column_stack((1.0 - positive, positive))
@@ -87,8 +68,7 @@ class LightgbmFitted(Fitted):
 
     def importances(self, x: Floats) -> Floats:  # noqa: ARG002  # trees know without
         """Shares of the total gain; `x` is not needed."""
-        gain = self.booster.feature_importance("gain", iteration=self.iterations).astype(np.float64)
-        return gain / gain.sum() if gain.sum() > 0 else gain
+        return shares(self.booster.feature_importance("gain", iteration=self.iterations).astype(np.float64))
 
     def save(self, path: Path) -> None:
         """LightGBM's model text, without the number of threads."""
@@ -97,7 +77,7 @@ class LightgbmFitted(Fitted):
 
 
 class LightgbmTrainer:
-    """See `Trainer`."""
+    """See `Trainer`. A deterministic fit is neither offered nor resumed: random numbers cannot be wound forward."""
 
     filename = "model.txt"
     tolerance = 0.0
@@ -105,27 +85,26 @@ class LightgbmTrainer:
 
     def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:  # noqa: ARG002  # the same for all
         """See `Trainer.space`."""
-        return SPACE
+        return BOOSTERS["lightgbm"]
 
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> LightgbmFitted:
         """See `Trainer.fit`."""
-        settings = booster_params(data, recipe, threads=company.threads)
-        watch = _Watch(company.on_iteration, company.deadline)
-        callbacks: list[Any] = [watch]
-        train, validation = binned(data, fold, settings, recipe.class_weight)
-        if recipe.early_stopping_rounds is not None and validation is not None:
-            callbacks.append(_Patience(recipe.early_stopping_rounds))
+        y = target_of(data, fold, recipe)
+        measure = watched(data, fold, recipe, MEASURES)
+        settings = booster_params(data, y, recipe, threads=company.threads) | {"metric": measure.name}
+        rounds = Rounds(company, recipe, higher_is_better=measure.higher_is_better)
         try:
-            booster = lgb.train(
-                settings, train, num_boost_round=recipe.max_iterations,
-                valid_sets=[] if validation is None else [validation], callbacks=callbacks, keep_training_booster=True,
-            )  # fmt: skip
+            begun = None
+            if company.resume is not None and not recipe.deterministic:
+                begun = _restored(company.resume, rounds)
+                settings |= _other_draws(settings["seed"] + rounds.done)
+            booster = _boosted(data, fold, settings, rounds, begun)
         except LightGBMError as error:
             raise _explained(error) from error
         booster.free_dataset()
         return LightgbmFitted(
-            iterations=booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration(),
-            timed_out=watch.timed_out, booster=booster, classes=len(data.classes), threads=company.threads,
+            iterations=min(rounds.kept, booster.current_iteration()), timed_out=rounds.timed_out, booster=booster,
+            classes=len(data.classes), counts=recipe.objective == "poisson", threads=company.threads,
         )  # fmt: skip
 
     def load(self, path: Path, *, threads: int = 1) -> LightgbmFitted:
@@ -136,22 +115,26 @@ class LightgbmTrainer:
         except (LightGBMError, UnicodeDecodeError) as error:
             raise DigestMismatch("The file is no LightGBM model.") from error
         objective = OBJECTIVE_LINE.search(text)
-        outputs = {"binary": 2, "multiclass": booster.num_model_per_iteration()}
-        classes = outputs.get(objective.group(1), 0) if objective else 0
+        kind = objective.group(1) if objective else ""
+        classes = {"binary": 2, "multiclass": booster.num_model_per_iteration()}.get(kind, 0)
         return LightgbmFitted(
-            iterations=booster.current_iteration(), booster=booster, classes=classes, threads=threads
+            iterations=booster.current_iteration(), booster=booster, classes=classes, counts=kind == "poisson",
+            threads=threads,
         )  # fmt: skip
 
 
-def booster_params(data: Prepared, recipe: Recipe, *, threads: int) -> dict[str, Any]:
+def booster_params(data: Prepared, y: Floats, recipe: Recipe, *, threads: int) -> dict[str, Any]:
     """LightGBM's parameters; only those of `LightgbmParams` come from the caller."""
     settings: dict[str, Any] = LightgbmParams(**recipe.params).model_dump()
-    watched = WATCHED.get(recipe.metric, {}).get(data.task, DEFAULT_WATCHED[data.task])
     settings.update(
-        objective=OBJECTIVES[data.task], metric=watched, seed=recipe.seed, num_threads=threads, verbosity=-1,
-        feature_pre_filter=False, deterministic=recipe.deterministic,
+        objective=OBJECTIVES[data.task if recipe.objective == "auto" else recipe.objective], seed=recipe.seed,
+        num_threads=threads, verbosity=-1, feature_pre_filter=False, deterministic=recipe.deterministic,
         **({"force_row_wise": True} if recipe.deterministic else {}),
     )  # fmt: skip
+    if recipe.objective == "quantile":
+        settings["alpha"] = recipe.quantile
+    if recipe.objective == "huber":
+        settings["alpha"] = huber_turn(y, recipe)
     if recipe.monotone:
         settings["monotone_constraints"] = directions(data, recipe)
     if data.task == "multiclass":
@@ -159,106 +142,53 @@ def booster_params(data: Prepared, recipe: Recipe, *, threads: int) -> dict[str,
     return settings
 
 
-@dataclass(frozen=True)
-class _Binned:
-    source: "weakref.ref[Prepared]"
-    train: lgb.Dataset
-    validation: lgb.Dataset | None
+def _other_draws(seed: int) -> dict[str, int]:
+    """Seeds of what is drawn while trees grow, so that a resumed fit does not draw again what it has drawn."""
+    return dict.fromkeys(("feature_fraction_seed", "bagging_seed", "extra_seed"), seed % 2**31)
 
 
-_KEPT: OrderedDict[tuple[Any, ...], _Binned] = OrderedDict()
-KEPT_AT_MOST = 2
+def _boosted(
+    data: Prepared, fold: Fold, settings: Mapping[str, Any], rounds: Rounds, begun: lgb.Booster | None
+) -> lgb.Booster:  # fmt: skip
+    """The booster after its last round; `begun` is one to go on from."""
+    if begun is not None and rounds.done >= rounds.recipe.max_iterations:
+        return begun
+    if begun is None:
+        train, validation = binned(data, fold, settings, rounds.recipe.class_weight)
+    else:  # a set that a fit goes on with keeps the scores of its beginning, so it is not shared
+        train, validation = fresh(data, fold, settings, rounds.recipe.class_weight, construct=False)
+    return lgb.train(
+        dict(settings), train, num_boost_round=rounds.recipe.max_iterations - rounds.done, init_model=begun,
+        valid_sets=[] if validation is None else [validation], callbacks=[_follower(rounds)],
+        keep_training_booster=True,
+    )  # fmt: skip
 
 
-def binned(
-    data: Prepared, fold: Fold, settings: Mapping[str, Any], class_weight: str | None
-) -> tuple[lgb.Dataset, lgb.Dataset | None]:  # fmt: skip
-    """The fold's rows as LightGBM's binned data sets, kept for the next fit of this process.
+def _follower(rounds: Rounds) -> Callable[[CallbackEnv], None]:
+    """LightGBM's callback after each round."""
 
-    The key holds every parameter that binning depends on, so that a kept set gives the trees a fresh one would.
-    """
-    for stale in [key for key, kept in _KEPT.items() if kept.source() is None]:
-        del _KEPT[stale]
-    key = (id(data), fold.name, class_weight, *(settings.get(name) for name in OF_BINNING))
-    kept = _KEPT.get(key)
-    if kept is None or kept.source() is not data:
-        kept = _KEPT[key] = _bin(data, fold, settings, class_weight)
-        while len(_KEPT) > KEPT_AT_MOST:
-            _KEPT.popitem(last=False)
-    _KEPT.move_to_end(key)
-    return kept.train, kept.validation
+    def follow(env: CallbackEnv) -> None:
+        def save(path: Path) -> None:
+            text = env.model.model_to_string(num_iteration=-1)
+            path.write_text(rounds.written() + "\n" + text, encoding="utf-8", newline="\n")
+
+        results = env.evaluation_result_list or []
+        value = float(results[0][2]) if results else float("nan")
+        done = env.iteration + 1
+        if not rounds.go_on(done, value, None if rounds.recipe.deterministic else (done, save)):
+            raise EarlyStopException(env.iteration, results)
+
+    return follow
 
 
-OF_BINNING = ("max_bin", "seed", "num_threads", "verbosity", "feature_pre_filter", "deterministic", "force_row_wise")
-
-
-def _bin(data: Prepared, fold: Fold, settings: Mapping[str, Any], class_weight: str | None) -> _Binned:
-    names = [f"f{index}" for index in range(data.x.shape[1])]
-    about = {name: settings[name] for name in OF_BINNING if name in settings}
-    common: dict[str, Any] = {"feature_name": names, "categorical_feature": list(data.categorical), "params": about}
-    train = lgb.Dataset(
-        data.x[fold.train], label=data.y[fold.train], weight=train_weights(data, fold, class_weight), **common
-    ).construct()
-    if fold.validation is None:
-        return _Binned(weakref.ref(data), train, None)
-    held = fold.validation
-    validation = lgb.Dataset(
-        data.x[held], label=data.y[held], weight=fold_weights(data, held), reference=train, **common
-    )
-    return _Binned(weakref.ref(data), train, validation.construct())
-
-
-def _watched(env: CallbackEnv) -> tuple[float, float]:
-    """The validation value of this iteration, and the same so that higher is better; NaN without validation rows."""
-    if not env.evaluation_result_list:
-        return float("nan"), float("nan")
-    _, _, value, higher_is_better = (env.evaluation_result_list or [])[0][:4]
-    return float(value), float(value if higher_is_better else -value)
-
-
-class _Watch:
-    """Tells each iteration's validation value, and ends the fit when its time is up."""
-
-    order = 10
-    before_iteration = False
-
-    def __init__(self, on_iteration: OnIteration, deadline: float) -> None:
-        self.on_iteration = on_iteration
-        self.deadline = deadline
-        self.timed_out = False
-        self.best: tuple[float, int] | None = None
-
-    def __call__(self, env: CallbackEnv) -> None:
-        value, score = _watched(env)
-        if self.best is None or not score <= self.best[0]:
-            self.best = (score, env.iteration)
-        self.on_iteration(env.iteration + 1, value)
-        if time.monotonic() >= self.deadline:
-            self.timed_out = True
-            raise EarlyStopException(self.best[1], env.evaluation_result_list or [])
-
-
-class _Patience:
-    """Ends the fit after `rounds` iterations without a better validation value."""
-
-    order = 30
-    before_iteration = False
-
-    def __init__(self, rounds: int) -> None:
-        self.rounds = rounds
-        self.best = -np.inf
-        self.at = 0
-        self.step = 0.0
-
-    def __call__(self, env: CallbackEnv) -> None:
-        _, score = _watched(env)
-        if env.iteration == 0:
-            self.step = abs(score) * MIN_DELTA
-        if score > self.best + self.step:
-            self.best, self.at = score, env.iteration
-        last = env.iteration == env.end_iteration - 1
-        if last or env.iteration - self.at >= self.rounds:
-            raise EarlyStopException(self.at, env.evaluation_result_list or [])
+def _restored(path: Path, rounds: Rounds) -> lgb.Booster:
+    """The booster that was offered; `rounds` goes on from there."""
+    try:
+        written, _, text = path.read_text(encoding="utf-8").partition("\n")
+        rounds.restore(written)
+        return lgb.Booster(model_str=text)
+    except (LightGBMError, ValueError) as error:
+        raise DigestMismatch("The file is no LightGBM model that a fit can go on from.") from error
 
 
 def _explained(error: LightGBMError) -> InvalidSpec | MachineError:

@@ -8,23 +8,32 @@ from typing import Any, Generic, TypeVar
 from workers.matrix.prepared import Prepared
 
 Made = TypeVar("Made")
+MOST_CELLS = 60_000_000
+"""Of the matrices behind what one library keeps, all together; the newest is kept whatever its size."""
 
 
 class Kept(Generic[Made]):
-    """The last few things made of matrices, by what they were made with; gone when their matrix is."""
+    """The last few things made of matrices, by what they were made with; each is gone when its matrix is."""
 
-    def __init__(self, at_most: int) -> None:
-        self.at_most = at_most
-        self._kept: OrderedDict[tuple[Any, ...], tuple[weakref.ref[Prepared], Made]] = OrderedDict()
+    def __init__(self, most_cells: int = MOST_CELLS) -> None:
+        self.most_cells = most_cells
+        self._kept: OrderedDict[tuple[Any, ...], tuple[weakref.ref[Prepared], int, Made]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def get(self, data: Prepared, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
         """What was made of `data` with `key`, or what `make` makes now."""
-        for stale in [each for each, (source, _) in self._kept.items() if source() is None]:
+        for stale in [each for each, (source, _, _) in self._kept.items() if source() is None]:
             del self._kept[stale]
         whole = (id(data), *key)
         if whole not in self._kept:
-            while len(self._kept) >= self.at_most:  # first, or both would be in memory
-                self._kept.popitem(last=False)
-            self._kept[whole] = (weakref.ref(data), make())
+            self._make_room(data.x.size)
+            self._kept[whole] = (weakref.ref(data), data.x.size, make())
         self._kept.move_to_end(whole)
-        return self._kept[whole][1]
+        return self._kept[whole][2]
+
+    def _make_room(self, cells: int) -> None:
+        """Forgets before there is more, or both would be in memory."""
+        while self._kept and sum(size for _, size, _ in self._kept.values()) + cells > self.most_cells:
+            self._kept.popitem(last=False)

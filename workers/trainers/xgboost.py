@@ -129,7 +129,7 @@ def booster_params(data: Prepared, y: Floats, recipe: Recipe, *, threads: int) -
     return settings
 
 
-_QUANTISED: Kept[tuple[Any, Any]] = Kept(at_most=2)
+_QUANTISED: Kept[tuple[Any, Any]] = Kept()
 
 
 def _matrices(data: Prepared, fold: Fold, recipe: Recipe, settings: Mapping[str, Any]) -> tuple[Any, Any]:

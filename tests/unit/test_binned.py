@@ -1,0 +1,112 @@
+"""Binned data sets are shared between processes by content, and change no tree."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.modelling import matrix
+from workers.trainers import TRAINERS, binned
+from workers.trainers.contract import Company, Fold, Recipe
+
+
+@pytest.fixture
+def folder(tmp_path):
+    binned.keep_in(tmp_path / "bins", 10**9)
+    yield tmp_path / "bins"
+    binned.keep_in(None)
+    binned._IN_PROCESS._kept.clear()
+
+
+def model_of(tmp_path, data, fold=None, **recipe):
+    recipe = {"seed": 7, "max_iterations": 20, "deterministic": True, **recipe}
+    fitted = TRAINERS["lightgbm"].fit(data, fold or Fold.of_parts(data), Recipe(**recipe), Company())
+    fitted.save(tmp_path / "model")
+    return (tmp_path / "model").read_bytes()
+
+
+def another_process():
+    binned._IN_PROCESS._kept.clear()
+
+
+def with_codes(**changes):
+    data = matrix("binary", rows=800, **changes)
+    x = data.x.copy()
+    x[:, 4] = abs(x[:, 4] * 3) // 1
+    x[::7, 2] = float("nan")
+    return replace(data, x=x, categorical=(4,), weight=x[:, 4] + 1)
+
+
+@pytest.mark.parametrize("weighted", ["balanced", None])
+def test_the_trees_of_a_data_set_from_the_folder_are_those_of_a_fresh_one(folder, tmp_path, weighted):
+    data = with_codes()
+    binned.keep_in(None)
+    fresh = model_of(tmp_path, data, class_weight=weighted)
+    binned.keep_in(folder, 10**9)
+    another_process()
+    model_of(tmp_path, data, class_weight=weighted)
+    another_process()
+    before = sorted(folder.rglob("*.bin"))
+    assert model_of(tmp_path, with_codes(), class_weight=weighted) == fresh
+    assert sorted(folder.rglob("*.bin")) == before
+    assert len(before) == 2
+
+
+def test_another_matrix_weight_fold_or_binning_is_another_data_set(folder, tmp_path):
+    data = with_codes()
+    model_of(tmp_path, data)
+    model_of(tmp_path, with_codes(seed=1))
+    model_of(tmp_path, data, class_weight="balanced")
+    model_of(tmp_path, data, params={"max_bin": 63})
+    model_of(tmp_path, data, Fold(name="whole", train=Fold.of_parts(data).train, validation=None))
+    model_of(tmp_path, data, params={"num_leaves": 7, "learning_rate": 0.3})
+    assert len(list(folder.iterdir())) == 5
+
+
+@pytest.mark.parametrize("name", ["train.bin", "validation.bin", "about.json"])
+def test_a_damaged_file_is_made_anew(folder, tmp_path, name):
+    data = with_codes()
+    whole = model_of(tmp_path, data)
+    another_process()
+    [file] = folder.rglob(name)
+    file.write_bytes(file.read_bytes()[:-9] + b"something")
+    assert model_of(tmp_path, data) == whole
+    another_process()
+    assert b"something" not in file.read_bytes()
+    assert model_of(tmp_path, data) == whole
+
+
+def test_a_folder_that_cannot_be_written_is_done_without(folder, tmp_path, monkeypatch):
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(binned, "_sum", full)
+    model_of(tmp_path, with_codes())
+    assert list(folder.iterdir()) == []
+
+
+def test_the_least_recently_used_go_first(folder, tmp_path):
+    for seed in range(3):
+        model_of(tmp_path, with_codes(seed=seed))
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) // 3
+    first, *_ = sorted(folder.iterdir(), key=lambda place: place.stat().st_mtime_ns)
+    binned.keep_in(folder, int(2.5 * size))
+    another_process()
+    model_of(tmp_path, with_codes(seed=0))
+    assert first.exists()
+    model_of(tmp_path, with_codes(seed=3))
+    assert len(list(folder.iterdir())) == 2
+    assert first.exists()
+
+
+def test_the_key_of_a_matrix_is_its_content(tmp_path):
+    data = with_codes()
+    assert data.key == with_codes().key
+    changed = data.x.copy()
+    changed[-1, -1] += 1e-12
+    others = [
+        replace(data, x=changed),
+        replace(data, y=1 - data.y),
+        replace(data, weight=None),
+        replace(data, categorical=()),
+    ]
+    assert len({data.key, *(other.key for other in others)}) == 5
