@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import load_diabetes, load_iris
+from sklearn.datasets import load_diabetes, load_iris, make_friedman1
 
 from app.errors import DeadlineExceeded, ParityFailed
 from tests.learning import chain, make_context
+from tests.modelling import result
 from workers.bundles import golden
 from workers.bundles.bundle import open_bundle, unpack
 from workers.context import Registered
@@ -82,6 +83,42 @@ def test_the_same_spec_and_data_give_the_same_bundle(tmp_path, algorithm):
         ctx = ready(tmp_path / name, flowers(), {"training": {"algorithm": algorithm}})
         digests.add(register.run(replace(ctx, threads=threads, job_id=f"job_{name}")).bundle.digest)
     assert len(digests) == 1
+
+
+def curved():
+    x, y = make_friedman1(400, n_features=6, noise=2.0, random_state=0)
+    return pd.DataFrame(x, columns=list("abcdef")).assign(target=np.where(y > 14, "high", "low"))
+
+
+def answering_together(tmp_path, algorithms):
+    """After the gate, with a model of one trial of each algorithm beside the train stage's fit."""
+    spec = {"tuning": {"max_trials": 4, "ensemble": 4, "folds": 0}, "training": {"max_iterations": 30}}
+    ctx = make_context(tmp_path, {"task": {"target": "target"}, **SEEDED, **spec}, table=curved())
+    ctx = chain(ctx, *BEFORE[:5])[0]
+    history = []
+    for number, algorithm in enumerate(algorithms):
+        history.append(result(ctx, number, {"algorithm": algorithm}, history))
+    return chain(replace(ctx, trials=tuple(history)), *BEFORE[5:])[0]
+
+
+def test_a_bundle_of_several_models_proves_itself_and_names_each(tmp_path):
+    algorithms = ["lightgbm", "xgboost", "catboost", "linear"]
+    ctx = answering_together(tmp_path, algorithms)
+    bundle = open_bundle(ctx.workspace.fetch(register.run(ctx).bundle))
+    told = bundle.metadata["members"]
+    assert len(told) > 1
+    assert bundle.metadata["algorithm"] == "ensemble"
+    assert {member["file"] for member in told} <= set(bundle.files)
+    assert all(member["file"].startswith("member_") for member in told)
+    card = bundle.files["MODEL_CARD.md"].decode()
+    required = bundle.files["requirements.txt"].decode()
+    for member in told:
+        assert f"of {member['algorithm']} (`{member['file']}`)" in card
+        assert member["algorithm"] == "linear" or member["algorithm"] in required
+    evaluated = pd.read_parquet(ctx.workspace.get("predictions_test"))
+    found = bundle.predict(curved().iloc[evaluated["row"]].drop(columns="target"))
+    for name in found.filter(like="probability").columns:
+        assert np.allclose(found[name].to_numpy(), evaluated[name].to_numpy(), rtol=1e-6, atol=1e-6)
 
 
 def test_rows_with_missing_and_unseen_values_get_an_answer(tmp_path):
