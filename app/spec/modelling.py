@@ -215,7 +215,7 @@ def grid_values(dimension: Dimension) -> list[Any] | range:
     count = int((high - low) / step + 1e-9) + 1
     if count > MAX_TRIALS:
         return range(count)
-    return [low + index * step for index in range(count)]
+    return [min(high, low + index * step) for index in range(count)]
 
 
 __all__ = [

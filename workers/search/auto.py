@@ -19,10 +19,15 @@ from workers.search.portfolio import (
     SHARES,
     Setting,
 )
-from workers.search.space import Space
+from workers.search.space import Space, space_of
 
 Params = Mapping[str, Any]
 LEAST_PACE, MOST_PACE = 0.1, 50.0
+
+
+def space_of_search(spec: JobSpec, facts: Facts) -> Space:
+    """The space of the search that `spec` asks for."""
+    return space_of(spec, facts)
 
 
 def firsts(spec: JobSpec, facts: Facts, space: Space, history: Sequence[TrialResult]) -> list[dict[str, Any]]:

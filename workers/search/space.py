@@ -1,6 +1,7 @@
 """The space of a search: for each algorithm its axes, the conditions between them, and what is fixed."""
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -132,7 +133,9 @@ def distribution_of(dimension: Dimension) -> BaseDistribution:
     top = high if step is None else low + math.floor((high - low) / step + 1e-9) * step
     if dimension.type == "int":
         return IntDistribution(int(low), int(top), log=dimension.log, step=int(step or 1))
-    return FloatDistribution(low, max(low, top), log=dimension.log, step=step)
+    with warnings.catch_warnings():  # its test of divisibility counts digits that a sum of floats does not have
+        warnings.simplefilter("ignore")
+        return FloatDistribution(low, max(low, top), log=dimension.log, step=step)
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
@@ -189,7 +192,7 @@ def at(distribution: BaseDistribution, share: float) -> Any:
     low, high, step = distribution.low, distribution.high, distribution.step
     if step is not None:
         count = math.floor((high - low) / step + 1e-9) + 1
-        return low + min(int(share * count), count - 1) * step
+        return min(high, low + min(int(share * count), count - 1) * step)
     if distribution.log:
         return min(high, max(low, math.exp(math.log(low) + share * (math.log(high) - math.log(low)))))
     return low + share * (high - low)

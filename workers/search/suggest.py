@@ -11,7 +11,7 @@ from workers.search import auto, draws
 from workers.search.facts import Facts
 from workers.search.outcomes import Judge
 from workers.search.plan import Plan, planned
-from workers.search.space import Space, space_of
+from workers.search.space import Space
 from workers.search.study import study_of
 from workers.trainers import algorithm_of
 
@@ -43,7 +43,7 @@ def suggest(
     plan, seed = planned(spec, facts), spec.reproducibility.seed
     if plan.strategy == "grid":
         return _point(spec, number)
-    space = space_of(spec, facts)
+    space = auto.space_of_search(spec, facts)
     if plan.strategy == "random":
         draw = draws.sobol if spec.tuning.sampler == "sobol" else draws.uniform
         return draw(space, seed=seed, number=number)
