@@ -9,7 +9,7 @@ from app.spec.job import JobSpec
 from workers.context import TrialResult
 from workers.search.facts import Facts
 from workers.search.outcomes import BEYOND, Judge
-from workers.search.plan import planned
+from workers.search.plan import planned, strategy_of
 from workers.search.portfolio import (
     HASTE,
     LARGEST_SHARE,
@@ -20,14 +20,21 @@ from workers.search.portfolio import (
     Setting,
 )
 from workers.search.space import Space, space_of
+from workers.trainers import TRAINERS, available
 
 Params = Mapping[str, Any]
 LEAST_PACE, MOST_PACE = 0.1, 50.0
+FIRST_TRIALS = 12
 
 
 def space_of_search(spec: JobSpec, facts: Facts) -> Space:
-    """The space of the search that `spec` asks for."""
-    return space_of(spec, facts)
+    """The space of the search that `spec` asks for; under strategy `auto` of several algorithms, where none is named."""
+    named = "algorithm" in spec.tuning.space or spec.training.algorithm != "auto" or bool(spec.training.params)
+    if strategy_of(spec) != "auto" or named:
+        return space_of(spec, facts)
+    objective = spec.training.objective if facts.task == "regression" else "auto"
+    able = [name for name, trainer in TRAINERS.items() if available(name) and objective in trainer.objectives]
+    return space_of(spec, facts, able)
 
 
 def firsts(spec: JobSpec, facts: Facts, space: Space, history: Sequence[TrialResult]) -> list[dict[str, Any]]:
@@ -76,20 +83,24 @@ def _pace(rough: Sequence[tuple[Params, float]], history: Sequence[TrialResult])
 
 
 def survivors(space: Space, judge: Judge, history: Sequence[TrialResult]) -> list[str]:
-    """The algorithms worth searching further, the best first."""
+    """The algorithms worth searching further, the best first.
+
+    An algorithm is, where its best is within REACH of the way from the best trial to the median of the first trials,
+    which are the portfolio's: later ones crowd around the best, and would shut out all but one.
+    """
     best: dict[str, float] = {}
-    losses = []
-    for trial in history:
+    early: list[float] = []
+    for trial in sorted(history, key=lambda trial: trial.number):
         loss, branch = judge.loss(trial), space.branch_of(trial.params)
         if branch is not None and loss < BEYOND:
             best[branch.algorithm] = min(loss, best.get(branch.algorithm, loss))
-            losses.append(loss)
-    if not losses:
+            early.append(loss)
+    if not best:
         return [branch.algorithm for branch in space.branches]
-    least = min(losses)
-    bound = least + REACH * (median(losses) - least)
+    least = min(best.values())
+    bound = least + REACH * max(0.0, median(early[:FIRST_TRIALS]) - least)
     ranked = sorted(best, key=lambda name: best[name])
-    return [name for place, name in enumerate(ranked) if place == 0 or best[name] <= bound][: len(SHARES)]
+    return [name for name in ranked if best[name] <= bound or name == ranked[0]][: len(SHARES)]
 
 
 def turn_of(names: Sequence[str], share: float) -> str:

@@ -1,0 +1,120 @@
+"""Strategy `auto`: a portfolio first, then what is learned from it."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.spec.algorithms import PARAMS
+from tests.unit.test_search import BINARY, asked, ended, search, spec_of
+from workers.search import auto
+from workers.search.facts import Facts
+from workers.search.outcomes import Judge
+from workers.search.portfolio import PORTFOLIO
+from workers.trainers import TRAINERS
+
+TASKS = {"binary": BINARY, "multiclass": replace(BINARY, task="multiclass", classes=4),
+         "regression": replace(BINARY, task="regression", classes=0)}  # fmt: skip
+
+
+def firsts(spec, facts, history=()):
+    return auto.firsts(spec, facts, auto.space_of_search(spec, facts), history)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_portfolio_is_allowed_and_tried_in_order(task):
+    spec = spec_of({"max_trials": 40}, task=task)
+    wanted = firsts(spec, TASKS[task])
+    assert len(wanted) >= 10
+    assert {params["algorithm"] for params in wanted} == set(TRAINERS)
+    for params in wanted:
+        own = {name: value for name, value in params.items() if name != "algorithm"}
+        PARAMS[params["algorithm"]].model_validate(own)
+    tried = search(spec, len(wanted), lambda _params: 0.5, facts=TASKS[task])
+    assert [trial.params for trial in tried] == wanted
+    assert wanted[0]["algorithm"] == "lightgbm"
+    assert len({params["algorithm"] for params in wanted[:4]}) >= 3
+
+
+@pytest.mark.parametrize("setting", {id(each): each for every in PORTFOLIO.values() for each in every}.values())
+def test_every_setting_is_as_its_algorithm_allows(setting):
+    PARAMS[setting.algorithm].model_validate(dict(setting.params))
+
+
+def test_running_trials_are_not_tried_twice():
+    spec = spec_of({"max_trials": 40})
+    wanted = firsts(spec, BINARY)
+    history = [ended(0, wanted[0], 0.8), ended(2, wanted[2], 0.7)]
+    assert asked(spec, 3, history, [wanted[1]]) == wanted[3]
+    assert asked(spec, 3, [ended(1, wanted[1], None, status="failed"), *history]) == wanted[3]
+
+
+def test_the_callers_algorithm_and_parameters_are_kept():
+    wanted = firsts(spec_of({"max_trials": 40}, algorithm="linear"), BINARY)
+    assert all("algorithm" not in params and "C" in params for params in wanted)
+    wanted = firsts(spec_of({"max_trials": 40}, params={"num_leaves": 99, "max_bin": 63}), BINARY)
+    assert {(params["num_leaves"], params["max_bin"]) for params in wanted} == {(99, 63)}
+    space = {"algorithm": {"type": "categorical", "choices": ["xgboost", "linear"]}}
+    wanted = firsts(spec_of({"max_trials": 40, "space": space}), BINARY)
+    assert {params["algorithm"] for params in wanted} == {"xgboost", "linear"}
+
+
+def test_only_algorithms_that_know_the_objective_are_tried(monkeypatch):
+    plain = type("Plain", (type(TRAINERS["linear"]),), {"objectives": frozenset({"auto"})})
+    monkeypatch.setitem(TRAINERS, "linear", plain())
+    spec = spec_of({"max_trials": 40}, task="regression", objective="quantile")
+    tried = {params["algorithm"] for params in firsts(spec, TASKS["regression"])}
+    assert "lightgbm" in tried
+    assert "linear" not in tried
+
+
+def test_what_is_not_installed_is_not_tried(monkeypatch):
+    monkeypatch.setattr(auto, "available", lambda name: name != "catboost")
+    assert "catboost" not in {params["algorithm"] for params in firsts(spec_of({"max_trials": 40}), BINARY)}
+
+
+def test_what_cannot_end_in_the_budget_is_left_out_and_the_cheap_go_first():
+    spec, space = spec_of({"max_seconds": 60}), None
+    large = Facts("binary", rows=2_000_000, features=40, classes=2)
+    space = auto.space_of_search(spec, large)
+    rough = {repr(auto.settled(space, each)): auto.seconds_of(each, large) for each in PORTFOLIO["binary"]
+             if each.algorithm in TRAINERS}  # fmt: skip
+    wanted = firsts(spec, large)
+    assert 0 < len(wanted) < len(rough)
+    seconds = [rough[repr(params)] for params in wanted]
+    assert seconds == sorted(seconds)
+    assert max(seconds) <= 15 or len(wanted) == 1
+    assert len(firsts(spec, replace(large, rows=10**9))) == 1
+
+
+def test_the_pace_of_ended_trials_corrects_the_estimate():
+    spec, facts = spec_of({"max_seconds": 60}), replace(BINARY, rows=50_000)
+    wanted = firsts(spec, facts)
+    slow = [ended(0, wanted[0], 0.8, duration_seconds=20.0)]
+    assert len(firsts(spec, facts, slow)) < len(wanted)
+    steady = spec.model_copy(
+        update={"reproducibility": spec.reproducibility.model_copy(update={"mode": "deterministic"})}
+    )
+    assert firsts(steady, facts, slow) == wanted
+
+
+def test_only_algorithms_within_reach_of_the_best_are_searched_further():
+    spec = spec_of({"max_trials": 60})
+    good = {"lightgbm": 0.95, "catboost": 0.945}
+
+    def objective(params):
+        return good.get(params["algorithm"], 0.6) + params.get("num_leaves", 0) / 1e5
+
+    history = search(spec, 60, objective)
+    space, portfolio = auto.space_of_search(spec, BINARY), len(firsts(spec, BINARY))
+    assert auto.survivors(space, Judge(minimize=False), history) == ["lightgbm", "catboost"]
+    further = [trial.params["algorithm"] for trial in history[portfolio:]]
+    assert set(further) == {"lightgbm", "catboost"}
+    assert further.count("lightgbm") > further.count("catboost")
+
+
+def test_without_any_value_all_algorithms_stay():
+    space = auto.space_of_search(spec_of({"max_trials": 60}), BINARY)
+    failed = [ended(number, {}, None, status="failed") for number in range(4)]
+    assert auto.survivors(space, Judge(minimize=True), failed) == [branch.algorithm for branch in space.branches]
+    assert auto.turn_of(["a", "b", "c", "d"], 0.999999) == "d"
+    assert [auto.turn_of(["a", "b"], share) for share in (0.0, 0.7, 0.71)] == ["a", "a", "b"]
