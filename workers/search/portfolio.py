@@ -85,7 +85,8 @@ LARGEST_SHARE = 0.25
 """A setting that would take more of the budget than this is left out."""
 HASTE = 0.5
 """Where the whole portfolio would take more of the budget than this, the cheap ones go first."""
-REACH = 0.5
-"""An algorithm is searched further where its best is within this share of the way from the best trial to the median."""
+REACH = 1.0
+"""An algorithm is searched further where its best is within this share of the way from the best trial to the median of
+the first ones."""
 SHARES = (0.6, 0.25, 0.15)
 """How often the best algorithm is searched further, the second, the third; others are not."""
