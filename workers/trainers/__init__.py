@@ -3,6 +3,7 @@
 from app.spec.algorithms import EXTRAS, installed
 from workers.trainers.catboost import CatboostTrainer
 from workers.trainers.contract import Fitted, Trainer
+from workers.trainers.forest import ForestTrainer
 from workers.trainers.lightgbm import LightgbmTrainer
 from workers.trainers.linear import LinearTrainer
 from workers.trainers.xgboost import XgboostTrainer
@@ -12,6 +13,8 @@ TRAINERS: dict[str, Trainer] = {
     "xgboost": XgboostTrainer(),
     "catboost": CatboostTrainer(),
     "linear": LinearTrainer(),
+    "random_forest": ForestTrainer("random_forest"),
+    "extra_trees": ForestTrainer("extra_trees"),
 }
 
 

@@ -6,7 +6,6 @@ regression and ridge; numbers, the target among them, are standardised before.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, softmax
 
-from app.errors import DigestMismatch, InvalidData, MachineError
+from app.errors import DigestMismatch
 from app.spec.algorithms import LinearParams
 from app.spec.modelling import Dimension
 from workers.matrix.prepared import Prepared
@@ -23,6 +22,7 @@ from workers.terms import TaskType
 from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe, directions, train_weights
 from workers.trainers.design import Design
 from workers.trainers.losses import MOST_LOG, losses
+from workers.trainers.scaling import class_shares, counted_target, standard_target
 from workers.trainers.solving import MOST_STEPS, Enough, Problem, solve
 from workers.trainers.watching import Watch
 
@@ -101,14 +101,9 @@ class LinearTrainer:
             begun = self.load(company.resume)
         problem = _problem(data, fold, recipe, begun, y)
         held = None if fold.validation is None else design.matrix(data.x, fold.validation)
-        course = _Course(begun, problem, held, recipe, company, Watch(data, fold, recipe, company))
-        try:
-            solve(
-                problem, problem.vector(begun.coefficients, begun.intercepts), taken=begun.iterations,
-                most=min(recipe.max_iterations, MOST_STEPS), step=course,
-            )  # fmt: skip
-        except (ValueError, np.linalg.LinAlgError, MemoryError) as error:
-            raise MachineError("The linear solver failed.", code="trainer_failed") from error
+        course = _Course(begun, problem, held, Watch(data, fold, recipe, company))
+        start = problem.vector(begun.coefficients, begun.intercepts)
+        solve(problem, start, taken=begun.iterations, most=min(recipe.max_iterations, MOST_STEPS), step=course)
         found = course.ended()
         return _on_quantile(found, problem, recipe) if recipe.objective == "quantile" else found
 
@@ -137,24 +132,13 @@ def _begun(data: Prepared, fold: Fold, recipe: Recipe, design: Design) -> tuple[
     """The model before the first step, which knows the target alone, and the (train rows,) target as it is learned."""
     y, weight, classes = data.y[fold.train], train_weights(data, fold, recipe.class_weight), len(data.classes)
     if classes:
-        shares = np.bincount(y.astype(np.int64), weight, minlength=classes) + 0.5
-        logs = np.log(shares / shares.sum())
-        intercepts = logs[1:] - logs[:1] if classes == 2 else logs
-        return _empty(design, intercepts, classes=classes), y
+        logs = np.log(class_shares(y, weight, classes))
+        return _empty(design, logs[1:] - logs[:1] if classes == 2 else logs, classes=classes), y
     if recipe.objective == "poisson":
-        if (y < 0).any():
-            raise InvalidData(
-                "The target has negative numbers, which objective poisson cannot learn.", code="negative_target",
-                hint="Choose another objective.",
-            )  # fmt: skip
-        scale = float(np.average(y, weights=weight)) or 1.0
-        return _empty(design, np.zeros(1), classes=0, counts=True, scale=scale), y / scale
-    unit = float(np.abs(y).max()) or 1.0
-    small = y / unit
-    centre = float(np.average(small, weights=weight))
-    spread = math.sqrt(float(np.average((small - centre) ** 2, weights=weight)))
-    spread = spread if spread > 1e-12 else 1.0
-    return _empty(design, np.zeros(1), classes=0, centre=centre * unit, scale=spread * unit), (small - centre) / spread
+        counts, mean = counted_target(y, weight)
+        return _empty(design, np.zeros(1), classes=0, counts=True, scale=mean), counts
+    standard, centre, scale = standard_target(y, weight)
+    return _empty(design, np.zeros(1), classes=0, centre=centre, scale=scale), standard
 
 
 def _empty(design: Design, intercepts: Floats, **about: Any) -> LinearFitted:
@@ -181,45 +165,36 @@ def _problem(data: Prepared, fold: Fold, recipe: Recipe, begun: LinearFitted, y:
 class _Course:
     """Follows the solver step by step, and keeps the model that is to be taken."""
 
-    def __init__(  # what a fit consists of
-        self, begun: LinearFitted, problem: Problem, held: Any, recipe: Recipe, company: Company, watch: Watch
-    ) -> None:
-        self.problem, self.held, self.company, self.watch = problem, held, company, watch
-        self.patient = held is None or recipe.early_stopping_rounds is None
+    def __init__(self, begun: LinearFitted, problem: Problem, held: Any, watch: Watch) -> None:
+        self.problem, self.held, self.watch = problem, held, watch
         self.kept = self.last = begun
         self.measured = False
         if begun.iterations:
-            self.measure()
+            self.look(measure=True)
 
     def __call__(self, step: int, theta: Floats) -> None:
         coefficients, intercepts = self.problem.split(theta)
         self.last = replace(self.last, coefficients=coefficients, intercepts=intercepts, iterations=step)
-        self.measured = False
-        if self.held is None or step % TOLD_EVERY == 1:
-            self.measure()
-        else:
-            self.company.on_iteration(step, math.nan)
-        self.company.offer(step, self.last.save)
-        if self.watch.late:
-            self.ended()
-            self.kept = replace(self.kept, timed_out=True)
-            raise Enough
-        if self.watch.hopeless:
+        if not self.look(measure=step % TOLD_EVERY == 1):
             raise Enough
 
-    def measure(self) -> None:
-        """Tells the last model, and keeps it where it is to be taken."""
-        now, self.measured = self.last, True
-        answer = None if self.held is None else now.answer(self.held @ now.coefficients.T + now.intercepts)
-        if self.watch.tell(now.iterations, answer) or self.patient:
+    def look(self, *, measure: bool) -> bool:
+        """Tells the last model, and keeps it where it is the one to take; False where the fit should end."""
+        now, self.measured = self.last, measure
+        asked = measure and self.held is not None
+        answer = now.answer(self.held @ now.coefficients.T + now.intercepts) if asked else None
+        go_on = self.watch.go_on(now.iterations, self.watch.measured(answer), (now.iterations, now.save))
+        if self.watch.kept == now.iterations:
             self.kept = now
+        return go_on
 
     def ended(self) -> LinearFitted:
         """The model to take."""
+        timed_out = self.watch.timed_out
         if not self.measured:
             self.last = replace(self.last, iterations=max(1, self.last.iterations))
-            self.measure()
-        return self.kept
+            self.look(measure=True)
+        return replace(self.kept, timed_out=timed_out)
 
 
 def _on_quantile(fitted: LinearFitted, problem: Problem, recipe: Recipe) -> LinearFitted:

@@ -1,5 +1,6 @@
 """Columns of numbers brought to one scale, for models to which their size matters."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app.errors import InvalidData
 from workers.trainers.contract import Floats, Indices
 
 TAIL = 0.001
@@ -93,3 +95,35 @@ def _learned(values: Floats) -> tuple[float, ...]:
     centre, spread = cut.mean(), cut.std()
     spread = spread if spread > 1e-12 else 1.0
     return unit, low, high, centre, spread, (np.clip(middle / unit, low, high) - centre) / spread, missing
+
+
+def standard_target(y: Floats, weight: Floats | None) -> tuple[Floats, float, float]:
+    """((rows,) targets of mean 0 and deviation 1, what was taken off, what they were divided by then)."""
+    unit = float(np.abs(y).max()) or 1.0
+    small = y / unit
+    centre = float(np.average(small, weights=weight))
+    spread = math.sqrt(float(np.average((small - centre) ** 2, weights=weight)))
+    spread = spread if spread > 1e-12 else 1.0
+    return (small - centre) / spread, centre * unit, spread * unit
+
+
+def counted_target(y: Floats, weight: Floats | None) -> tuple[Floats, float]:
+    """((rows,) targets of mean 1, what they were divided by).
+
+    Raises:
+        InvalidData: `negative_target`, where a target is below 0.
+    """
+    if (y < 0).any():
+        raise InvalidData(
+            "The target has negative numbers, which objective poisson cannot learn.", code="negative_target",
+            hint="Choose another objective.",
+        )  # fmt: skip
+    mean = float(np.average(y, weights=weight)) or 1.0
+    return y / mean, mean
+
+
+def class_shares(y: Floats, weight: Floats | None, classes: int) -> Floats:
+    """(classes,) Weighted shares of the classes; one without rows counts as half a row."""
+    shares = np.bincount(y.astype(np.int64), weight, minlength=classes) + 0.5
+    found: Floats = shares / shares.sum()
+    return found

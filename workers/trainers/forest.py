@@ -1,0 +1,205 @@
+"""Forests of scikit-learn's trees: random forests (Breiman 2001) and extremely randomised trees (Geurts et al. 2006).
+
+Each tree is grown by itself from the seed and its number, so that a fit may end, or go on, after any of them, and the
+number of threads changes nothing. Where classes or counts are predicted, one more tree answers that knows the shares of
+the classes, or the mean, alone: no answer is quite impossible then.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from app.errors import DigestMismatch
+from app.spec.algorithms import ForestParams
+from app.spec.modelling import Dimension
+from workers.matrix.prepared import Prepared
+from workers.terms import TaskType
+from workers.trainers import grove
+from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe
+from workers.trainers.growing import Grower, Kind
+from workers.trainers.ordering import Reading, Singles
+from workers.trainers.watching import Watch
+
+FORMAT = "trainhouse-forest-1"
+SMALL_ROWS = 50_000
+TREES_AT_A_TIME = 8
+"""Trees of each thread between two looks at the clock, where rows are few."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForestFitted(Fitted):
+    """Some trees.
+
+    Attributes:
+        reading: How rows are read.
+        trees: The trees.
+        gains: (features,) Sums over the trees of each feature's share of the impurity that a tree takes away.
+        prior: (outputs,) What the one more tree answers; none where it is empty.
+        classes: 0 for regression.
+        centre: Added to a number after it was multiplied by `scale`; both are those of the training target.
+        scale: See `centre`.
+    """
+
+    reading: Reading
+    trees: Sequence[grove.Grown]
+    gains: Floats
+    prior: Floats
+    classes: int
+    centre: float
+    scale: float
+    threads: int = 1
+
+    def predict(self, x: Floats) -> Floats:
+        """See `Fitted.predict`."""
+        out = np.empty((len(x), self.outputs))
+        for start in range(0, len(x), self.threads * grove.ROWS_AT_A_TIME):
+            rows = slice(start, start + self.threads * grove.ROWS_AT_A_TIME)
+            read = self.reading.read(x[rows])
+            out[rows] = grove.total(self.trees, read, outputs=self.outputs, threads=self.threads)
+        return self.answer(out)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a tree answers."""
+        return self.trees[0].values.shape[1]
+
+    def answer(self, total: Floats) -> Floats:
+        """What sums (rows, outputs) over the trees say."""
+        mean = (total + self.prior) / (len(self.trees) + 1) if len(self.prior) else total / len(self.trees)
+        if self.classes == 2:
+            return np.column_stack((1.0 - mean[:, 0], mean[:, 0]))
+        if self.classes:
+            shares: Floats = mean / mean.sum(axis=1, keepdims=True)
+            return shares
+        number: Floats = self.centre + self.scale * mean[:, 0]
+        return number
+
+    def importances(self, x: Floats) -> Floats:  # noqa: ARG002  # trees know without
+        """Mean shares of the impurity taken away; `x` is not needed."""
+        return self.gains / self.gains.sum() if self.gains.sum() > 0 else self.gains
+
+    def save(self, path: Path) -> None:
+        """NumPy's .npz: what the forest is as JSON, and its trees as `grove.packed` has them."""
+        about = {
+            "format": FORMAT, "classes": self.classes, "centre": self.centre, "scale": self.scale,
+            "prior": self.prior.tolist(), "reading": self.reading.state(),
+        }  # fmt: skip
+        arrays: dict[str, Any] = {"about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)}
+        arrays |= {"gains": self.gains, **grove.packed(self.trees)}
+        with path.open("wb") as file:
+            np.savez(file, **arrays)
+
+
+@dataclass(frozen=True)
+class ForestTrainer:
+    """See `Trainer`; `kind` is how its trees are grown."""
+
+    kind: Kind
+    filename = "model.npz"
+    tolerance = 0.0
+    objectives = frozenset({"auto", "poisson", "quantile", "huber"})
+
+    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:  # noqa: ARG002  # the same for all
+        """See `Trainer.space`."""
+        most = max(2, min(64, rows // 20))
+        return {
+            "max_features": Dimension(type="float", low=0.1, high=1.0),
+            "min_samples_leaf": Dimension(type="int", low=1, high=most, log=True),
+            "bootstrap": Dimension(type="categorical", choices=[False, True]),
+        }
+
+    def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> ForestFitted:
+        """See `Trainer.fit`."""
+        grower = Grower.prepare(data, fold, recipe, self.kind)
+        most = min(ForestParams(**recipe.params).n_estimators, recipe.max_iterations)
+        held = None if fold.validation is None else grower.reading.read_rows(data.x, fold.validation)
+        forest = _Forest(grower, held, Watch(data, fold, recipe, company))
+        if company.resume is not None:
+            forest.resume(self.load(company.resume))
+        forest.grow(most, leaves=grower.most_leaves(most))
+        return forest.fitted()
+
+    def load(self, path: Path, *, threads: int = 1) -> ForestFitted:
+        """See `Trainer.load`."""
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return _restored({name: archive[name] for name in archive.files}, threads)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError, BadZipFile) as error:
+            raise DigestMismatch("The file is no forest.") from error
+
+
+def _restored(arrays: Mapping[str, Any], threads: int) -> ForestFitted:
+    about = json.loads(arrays["about"].tobytes())
+    if about["format"] != FORMAT:
+        raise ValueError("another format")
+    gains = arrays["gains"]
+    reading = Reading.restored(about["reading"], len(gains))
+    trees, prior = grove.unpacked(arrays, len(gains)), np.array(about["prior"], dtype=np.float64)
+    if not trees or len(prior) not in {0, trees[0].values.shape[1]}:
+        raise ValueError("the parts do not fit together")
+    return ForestFitted(
+        iterations=len(trees), reading=reading, trees=trees, gains=gains, prior=prior, classes=int(about["classes"]),
+        centre=float(about["centre"]), scale=float(about["scale"]), threads=threads,
+    )  # fmt: skip
+
+
+class _Forest:
+    """The trees so far, and what they say of the validation rows."""
+
+    def __init__(self, grower: Grower, held: Singles | None, watch: Watch) -> None:
+        self.grower, self.held, self.watch, self.threads = grower, held, watch, watch.company.threads
+        self.trees: list[grove.Grown] = []
+        self.gains = np.zeros(grower.x.shape[1])
+        self.said = np.zeros((0 if held is None else len(held), grower.outputs))
+        self.ended = False
+
+    def resume(self, before: ForestFitted) -> None:
+        """Takes the trees of `before`."""
+        self.trees, self.gains = list(before.trees), before.gains.copy()
+        if self.held is not None:
+            self.said = grove.total(self.trees, self.held, outputs=self.grower.outputs, threads=self.threads)
+        self._tell()
+
+    def grow(self, most: int, *, leaves: int | None) -> None:
+        """Grows until there are `most` trees, or patience or time is over."""
+        step = self.threads * (TREES_AT_A_TIME if len(self.grower.x) < SMALL_ROWS else 1)
+        took = 0.0
+        with ThreadPoolExecutor(self.threads) as pool:
+            while len(self.trees) < most and not self.ended:
+                began = time.monotonic()
+                if self.trees and began + took >= self.watch.company.deadline:
+                    self.watch.timed_out = True
+                    return
+                numbers = range(len(self.trees), min(most, len(self.trees) + step))
+                for tree, gains in list(pool.map(lambda number: self.grower.tree(number, leaves), numbers)):
+                    self._add(tree, gains)
+                    if self.ended:
+                        return
+                took = time.monotonic() - began
+
+    def _add(self, tree: grove.Grown, gains: Floats) -> None:
+        self.trees.append(tree)
+        self.gains += gains
+        if self.held is not None:
+            self.said += tree.answers(self.held)
+        self._tell()
+
+    def _tell(self) -> None:
+        now, count = self.fitted(), len(self.trees)
+        value = self.watch.measured(None if self.held is None else now.answer(self.said))
+        self.ended = not self.watch.go_on(count, value, (count, now.save))
+
+    def fitted(self) -> ForestFitted:
+        """The forest as it stands."""
+        return ForestFitted(
+            iterations=len(self.trees), timed_out=self.watch.timed_out, reading=self.grower.reading,
+            trees=tuple(self.trees), gains=self.gains.copy(), prior=self.grower.prior, classes=self.grower.classes,
+            centre=self.grower.centre, scale=self.grower.scale, threads=self.threads,
+        )  # fmt: skip

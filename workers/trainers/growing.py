@@ -1,0 +1,160 @@
+"""How one tree of a forest is grown, bounded in rows and in leaves."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from app.errors import MachineError
+from app.spec.algorithms import ForestParams
+from workers.matrix.prepared import Prepared
+from workers.trainers import grove, leaves
+from workers.trainers.contract import Floats, Fold, Indices, Recipe, directions, train_weights
+from workers.trainers.ordering import Reading, Singles
+from workers.trainers.scaling import class_shares, counted_target, standard_target
+
+Kind = Literal["random_forest", "extra_trees"]
+MOST_ROWS = 200_000
+"""Rows that one tree sees; more are drawn for each tree anew."""
+MOST_BYTES = 80_000_000
+"""What a forest's leaves, with the nodes above them, may take in a file."""
+MOST_LEAVES = 1_200_000
+"""Leaves of a whole forest: more take too much memory where they are walked through."""
+LEAF_BYTES, OUTPUT_BYTES = 32, 4
+FEWEST_LEAVES = 32
+LEAST_ROWS = 20
+"""Rows of a leaf that a quantile or Huber's loss is found from, where there are enough and nobody says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grower:
+    """What every tree of a fit is grown from.
+
+    Attributes:
+        x: (train rows, features) as `reading` reads them.
+        y: (train rows,) class index, or the target in standard deviations; in means where counts are predicted.
+        weight: (train rows,) Weights.
+        prior: See `ForestFitted`, as are `classes`, `centre` and `scale`.
+        outputs: How many numbers a leaf holds.
+        ways: (features,) 1, -1 or 0.
+    """
+
+    reading: Reading
+    x: Singles
+    y: Floats
+    weight: Floats
+    prior: Floats
+    classes: int
+    centre: float
+    scale: float
+    ways: Indices
+    params: ForestParams
+    recipe: Recipe
+    kind: Kind
+
+    @classmethod
+    def prepare(cls, data: Prepared, fold: Fold, recipe: Recipe, kind: Kind) -> "Grower":
+        """From the train rows of `fold`.
+
+        Raises:
+            InvalidData: a count is below 0.
+            InvalidSpec: what must be monotone cannot be.
+        """
+        y, classes = data.y[fold.train], len(data.classes)
+        given = train_weights(data, fold, recipe.class_weight)
+        prior, centre, scale = np.empty(0), 0.0, 1.0
+        targets = y[:, None]
+        if classes:
+            prior = class_shares(y, given, classes)[1 if classes == 2 else 0 :]
+            targets = targets if classes == 2 else (targets == np.arange(classes)).astype(np.float64)
+        elif recipe.objective == "poisson":
+            y, scale = counted_target(y, given)
+            prior, targets = np.ones(1), y[:, None]
+        else:
+            y, centre, scale = standard_target(y, given)
+            targets = y[:, None]
+        weight = np.ones(len(y)) if given is None else given
+        reading = Reading.learn(data.x, fold.train, data.categorical, targets, weight)
+        return cls(
+            reading=reading, x=reading.read_rows(data.x, fold.train), y=y, weight=weight, prior=prior, classes=classes,
+            centre=centre, scale=scale, ways=np.array(directions(data, recipe)), params=_params(recipe, len(y)),
+            recipe=recipe, kind=kind,
+        )  # fmt: skip
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a leaf holds."""
+        return self.classes if self.classes > 2 else 1
+
+    def most_leaves(self, trees: int) -> int | None:
+        """Leaves of one of `trees` trees; None where its rows cannot make more than are allowed."""
+        if self.params.max_leaf_nodes is not None:
+            return self.params.max_leaf_nodes
+        whole = min(MOST_LEAVES, MOST_BYTES // (LEAF_BYTES + OUTPUT_BYTES * self.outputs))
+        most = max(FEWEST_LEAVES, whole // trees)
+        return most if min(len(self.y), MOST_ROWS) // self.params.min_samples_leaf > most else None
+
+    def tree(self, number: int, most_leaves: int | None) -> tuple[grove.Grown, Floats]:
+        """(the tree of that number, (features,) each feature's share of the impurity that it takes away).
+
+        Raises:
+            MachineError: scikit-learn failed.
+        """
+        random = np.random.default_rng([self.recipe.seed, number])
+        rows, weight = self._drawn(random)
+        estimator = self._estimator(int(random.integers(2**31)), most_leaves, positive=bool(self.y[rows].any()))
+        try:
+            estimator.fit(self.x[rows], self.y[rows], sample_weight=weight)
+        except (ValueError, MemoryError) as error:
+            raise MachineError("A tree could not be grown.", code="trainer_failed") from error
+        tree = estimator.tree_
+        grown = grove.of_sklearn(tree, self._values(estimator, rows, weight), self.x.shape[1])
+        return grown, tree.compute_feature_importances()
+
+    def _drawn(self, random: np.random.Generator) -> tuple[Indices | slice, Floats]:
+        """(the rows that a tree sees, their weights)."""
+        count, size = len(self.y), min(len(self.y), MOST_ROWS)
+        bootstrap = self.kind == "random_forest" if self.params.bootstrap is None else self.params.bootstrap
+        if bootstrap:
+            times = np.bincount(random.integers(0, count, size), minlength=count)
+            rows: Indices = np.flatnonzero(times)
+            return rows, self.weight[rows] * times[rows]
+        if size == count:
+            return slice(None), self.weight
+        rows = np.sort(random.choice(count, size, replace=False))
+        return rows, self.weight[rows]
+
+    def _estimator(self, seed: int, most_leaves: int | None, *, positive: bool) -> Any:
+        params = self.params
+        about: dict[str, Any] = {
+            "splitter": "best" if self.kind == "random_forest" else "random", "random_state": seed,
+            "max_depth": params.max_depth, "min_samples_leaf": params.min_samples_leaf, "max_leaf_nodes": most_leaves,
+            "min_samples_split": params.min_samples_split, "max_features": params.max_features,
+            "monotonic_cst": self.ways if self.ways.any() else None,
+        }  # fmt: skip
+        if self.classes:
+            return DecisionTreeClassifier(**about)
+        # A draw without any event has no deviance to lessen.
+        counts = self.recipe.objective == "poisson" and positive
+        return DecisionTreeRegressor(criterion="poisson" if counts else "squared_error", **about)
+
+    def _values(self, estimator: Any, rows: Indices | slice, weight: Floats) -> Floats:
+        """(nodes, outputs) What the nodes answer; only leaves count."""
+        tree = estimator.tree_
+        own: Floats = tree.value[:, 0, :]
+        if self.classes:
+            every = np.zeros((len(own), self.classes))
+            every[:, estimator.classes_.astype(np.int64)] = own
+            return every[:, 1:] if self.classes == 2 else every
+        if self.recipe.objective not in {"quantile", "huber"}:
+            return own
+        found = leaves.again(tree.apply(self.x[rows]), self.y[rows], weight, nodes=len(own), recipe=self.recipe)
+        return (leaves.bounded(tree, found, self.ways) if self.ways.any() else found)[:, None]
+
+
+def _params(recipe: Recipe, rows: int) -> ForestParams:
+    found = ForestParams(**recipe.params)
+    if recipe.objective in {"quantile", "huber"} and "min_samples_leaf" not in recipe.params:
+        return found.model_copy(update={"min_samples_leaf": max(1, min(LEAST_ROWS, rows // 50))})
+    return found
