@@ -289,3 +289,15 @@ def test_earlier_jobs_settings_are_tried_before_anything_is_learned():
     warm = [{"learning_rate": 0.02, "num_leaves": 77}, {"learning_rate": 5.0, "num_leaves": 77}, {"num_leaves": 7}]
     assert asked(spec, 0, warm=warm) == warm[0]
     assert asked(spec, 1, running=[warm[0]], warm=warm) not in warm
+
+
+def test_a_long_search_remembers_its_best_and_costs_no_more():
+    spec = spec_of({"strategy": "bayesian", "max_trials": 900, "space": SPACE})
+    history = [ended(0, {"learning_rate": 0.05, "num_leaves": 60}, 1.0)]
+    history += [
+        ended(number, asked(spec_of({"strategy": "random", "space": SPACE}), number), -1.0) for number in range(1, 400)
+    ]
+    good = [ended(number, {"learning_rate": 0.05, "num_leaves": 60 + number}, 0.9) for number in range(400, 424)]
+    bad = [ended(number, trial.params, -1.0) for number, trial in enumerate(history[1:], start=424)]
+    tried = [asked(spec, 900 + number, [*history, *good, *bad]) for number in range(6)]
+    assert sum(abs(params["learning_rate"] - 0.05) < 0.03 for params in tried) >= 5

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from app.spec.modelling import Constraints
@@ -20,20 +21,23 @@ class Judge:
     minimize: bool
     constraints: Constraints = field(default_factory=Constraints)
 
+    @cached_property
+    def bounds(self) -> dict[str, float]:
+        """By fact of a trial, the most that it may be."""
+        given = {"model_bytes": self.constraints.max_model_bytes, "predict_ms": self.constraints.max_predict_ms}
+        return {name: bound for name, bound in given.items() if bound is not None}
+
     def loss(self, trial: TrialResult) -> float:
         """The trial's value as a loss; from BEYOND on by how much it passed a bound; infinite without a value."""
         if trial.status != "complete" or trial.value is None or not math.isfinite(trial.value):
             return math.inf
-        excess = self.excess(trial.facts)
-        if excess > 0:
+        if self.bounds and (excess := self.excess(trial.facts)) > 0:
             return BEYOND * (1.0 + min(excess, MOST_EXCESS))
         return trial.value if self.minimize else -trial.value
 
     def excess(self, facts: Mapping[str, Any]) -> float:
         """The sum of the shares by which a trial passes each bound; 0 where it keeps to all, or has not measured it."""
-        bounds = {"model_bytes": self.constraints.max_model_bytes, "predict_ms": self.constraints.max_predict_ms}
-        shares = ((facts.get(name) or 0.0) / bound - 1.0 for name, bound in bounds.items() if bound is not None)
-        return sum(max(0.0, share) for share in shares)
+        return sum(max(0.0, (facts.get(name) or 0.0) / bound - 1.0) for name, bound in self.bounds.items())
 
     def best(self, trials: Iterable[TrialResult]) -> TrialResult | None:
         """The trial with the lowest loss, of equal ones the lowest number; None where none can be chosen."""
