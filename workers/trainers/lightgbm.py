@@ -36,6 +36,7 @@ MEASURES = {
 """By task, objective or metric, what LightGBM computes each round."""
 THREADS_LINE = re.compile(r"^\[num_threads: .*\]\n", re.MULTILINE)
 OBJECTIVE_LINE = re.compile(r"^objective=(\w+)", re.MULTILINE)
+HEAD, TAIL = "tree\n", "\nend of parameters\n"
 TREES_AT_A_TIME = 64
 """Trees that a batch of rows walks through together: so many stay in the processor's cache, which halves the time."""
 
@@ -111,8 +112,8 @@ class LightgbmTrainer:
         """See `Trainer.load`."""
         try:
             text = path.read_text(encoding="utf-8")
-            booster = lgb.Booster(model_str=text)
-        except (LightGBMError, UnicodeDecodeError) as error:
+            booster = _parsed(text)
+        except (LightGBMError, ValueError) as error:
             raise DigestMismatch("The file is no LightGBM model.") from error
         objective = OBJECTIVE_LINE.search(text)
         kind = objective.group(1) if objective else ""
@@ -181,12 +182,23 @@ def _follower(rounds: Rounds) -> Callable[[CallbackEnv], None]:
     return follow
 
 
+def _parsed(text: str) -> lgb.Booster:
+    """The booster that LightGBM wrote as `text`; over half a text its reader would end the process.
+
+    Raises:
+        ValueError, LightGBMError: the text is none, or only the beginning of one.
+    """
+    if not text.startswith(HEAD) or TAIL not in text:
+        raise ValueError("no whole model")
+    return lgb.Booster(model_str=text)
+
+
 def _restored(path: Path, rounds: Rounds) -> lgb.Booster:
     """The booster that was offered; `rounds` goes on from there."""
     try:
         written, _, text = path.read_text(encoding="utf-8").partition("\n")
         rounds.restore(written)
-        return lgb.Booster(model_str=text)
+        return _parsed(text)
     except (LightGBMError, ValueError) as error:
         raise DigestMismatch("The file is no LightGBM model that a fit can go on from.") from error
 
