@@ -97,7 +97,7 @@ class LinearTrainer:
         """See `Trainer.fit`."""
         design = Design.learn(data.x, fold.train, data.categorical)
         begun, y = _begun(data, fold, recipe, design)
-        if company.resume is not None:
+        if company.resume is not None and not recipe.deterministic:  # the solver goes another way from there
             begun = self.load(company.resume)
         problem = _problem(data, fold, recipe, begun, y)
         held = None if fold.validation is None else design.matrix(data.x, fold.validation)
