@@ -13,6 +13,7 @@ from app.jobs.charts import bar_chart, line_chart, said, steps
 from app.jobs.schemas import ReportOut, TrialOut
 
 CURVES = 10
+STEEP_SHARE = 0.05
 STYLE = resources.files("app.jobs").joinpath("templates", "report.css").read_text(encoding="utf-8")
 _DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = (
@@ -28,11 +29,11 @@ def page(report: ReportOut) -> str:
     job, search = report.job, report.job.search
     best = sorted((trial for trial in report.trials if trial.status == "complete" and trial.value is not None),
                   key=lambda trial: trial.value or 0.0, reverse=not (search and search.minimize))[:CURVES]  # fmt: skip
-    curves = {f"trial {trial.number}": _pairs(trial) for trial in best}
+    curves = {f"trial {trial.number}": _settled(_pairs(trial)) for trial in best}
     shares = search.importances if search else {}
     return _templates.get_template("report.html").render(
         # The style is the page's own, and escaped it would not be what the policy's digest says.
-        style=Markup(STYLE), job=job, search=search, stages=_stages(report), facts=_facts(report),  # noqa: S704
+        style=Markup(STYLE), minute="%Y-%m-%d %H:%M:%S UTC", job=job, search=search, stages=_stages(report), facts=_facts(report),  # noqa: S704
         best_chart=_best_chart(report), curves_chart=line_chart(curves, x_name="iterations", y_name="validation value"),
         curve_rows=[_curve_row(trial) for trial in best if trial.curve], importances_chart=bar_chart(shares),
         importance_rows=[(name, f"{share:.3f}") for name, share in shares.items()],
@@ -46,6 +47,11 @@ def _pairs(trial: TrialOut) -> list[tuple[float, float]]:
     return [(float(step), float(value)) for step, value in trial.curve or []]
 
 
+def _settled(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A curve without its first steep part, beside which all that follows would look flat."""
+    return [pair for pair in pairs if pair[0] >= STEEP_SHARE * pairs[-1][0]]
+
+
 def _best_chart(report: ReportOut) -> Any:
     search = report.job.search
     if search is None:
@@ -57,7 +63,7 @@ def _best_chart(report: ReportOut) -> Any:
 
 def _stages(report: ReportOut) -> list[list[Any]]:
     return [
-        [stage.name, f"{stage.status}{' (taken over)' if stage.cached else ''}", _short(stage.duration_seconds),
+        [stage.name, f"{stage.status}{' (taken over)' if stage.cached else ''}", _seconds(stage.duration_seconds),
          "; ".join(str(warned.get("message", "")) for warned in stage.warnings)]
         for stage in report.job.stages
     ]  # fmt: skip
@@ -88,7 +94,7 @@ def _trial_row(trial: TrialOut) -> list[Any]:
     params = ", ".join(f"{name} {_short(value)}" for name, value in sorted(trial.params.items()))
     says = trial.reason or ("ended by its time limit" if trial.facts.get("timed_out") else "")
     attempts = f" (attempt {trial.attempt})" if trial.attempt > 1 else ""
-    return [trial.number, trial.status + attempts, _short(trial.value), trial.iterations, _short(trial.duration_seconds),
+    return [trial.number, trial.status + attempts, _short(trial.value), trial.iterations, _seconds(trial.duration_seconds),
             trial.worker, params, says]  # fmt: skip
 
 
@@ -104,6 +110,10 @@ def _metrics(report: ReportOut) -> list[list[Any]]:
 def _part(metrics: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     entry = metrics.get(name)
     return entry if isinstance(entry, Mapping) else {"value": entry}
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _short(value: Any) -> str:
