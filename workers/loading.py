@@ -27,6 +27,7 @@ class Loaded:
 
     spec: JobSpec
     kind: str = "train"
+    spec_digest: str = ""
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     artifacts: dict[str, Blob] = field(default_factory=dict)
     datasets: dict[str, DatasetRef] = field(default_factory=dict)
@@ -47,7 +48,9 @@ def load(engine: Engine, vault: Vault, job_id: str) -> Loaded:
     """What the rows say of the job."""
     with transaction(engine) as session:
         job = session.get_one(Job, job_id)
-        loaded = Loaded(JobSpec.model_validate(job.spec), job.kind, artifacts=artifacts_of(session, job_id))
+        loaded = Loaded(
+            JobSpec.model_validate(job.spec), job.kind, job.spec_digest, artifacts=artifacts_of(session, job_id)
+        )
         for stage in session.scalars(select(JobStage).where(JobStage.job_id == job_id).order_by(JobStage.position)):
             if stage.output is not None:
                 loaded.outputs[stage.name] = stage.output

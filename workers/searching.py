@@ -1,5 +1,6 @@
 """What a worker keeps of one search from trial to trial, so that an ask reads only what is new."""
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +13,11 @@ from app.secrets import Vault
 from app.spec.job import JobSpec
 from app.states import JobStatus
 from app.tables import Job, Trial
+from workers import standing
 from workers.context import TrialResult
 from workers.loading import Loaded, load, results
 from workers.search.facts import Facts, facts_of
+from workers.standing import Standing
 
 
 @dataclass
@@ -27,11 +30,19 @@ class Searching:
     loaded: Loaded
     facts: Facts
     ended: dict[int, TrialResult] = field(default_factory=dict)
+    first: list[Standing] = field(default_factory=list)
+    """The first trials as long as they have ended: these never change again."""
 
     @property
     def spec(self) -> JobSpec:
         """The job's spec, parsed once."""
         return self.loaded.spec
+
+    def rows(self, session: Session) -> list[Standing]:
+        """The trials as they stand now; only those that may have changed are read."""
+        found = standing.of(session, self.job_id, self.first)
+        self.first = list(itertools.takewhile(lambda row: not row.open, found))
+        return found
 
     def results_of(self, session: Session, numbers: Collection[int]) -> tuple[TrialResult, ...]:
         """The ended trials of these numbers, in order; those not yet known are read."""

@@ -42,19 +42,20 @@ class Standing:
         return self.status not in ENDED_TRIALS
 
 
-def of(session: Session, job_id: str) -> list[Standing]:
-    """The job's trials in order of number."""
+def of(session: Session, job_id: str, known: Sequence[Standing] = ()) -> list[Standing]:
+    """The job's trials in order of number; `known` are its first ones, which have ended and so never change."""
     silent = or_(Trial.lease_until.is_(None), Trial.lease_until < func.now())
     rows = session.execute(
         select(
             Trial.number, Trial.status, Trial.value, func.coalesce(Trial.duration_seconds, 0.0), Trial.params,
             Trial.lease_owner, silent, func.extract("epoch", Trial.started_at), func.extract("epoch", Trial.finished_at),
-        ).where(Trial.job_id == job_id).order_by(Trial.number)
+        ).where(Trial.job_id == job_id, Trial.number >= len(known)).order_by(Trial.number)
     )  # fmt: skip
-    return [
+    read = (
         Standing(*row[:6], bool(row[6]) and row[1] == TrialStatus.RUNNING, *(_seconds(at) for at in row[7:]))
         for row in rows
-    ]
+    )
+    return [*known, *read]
 
 
 def _seconds(at: Any) -> float | None:
@@ -84,11 +85,11 @@ def over(job: Job, rows: Sequence[Standing], *, now: float) -> str | None:
     return why_over(search, asked=len(rows), ended=budgeted(counted), elapsed=elapsed)
 
 
-def advance(session: Session, job: Job, *, now: float) -> None:
+def advance(session: Session, job: Job, *, now: float, rows: list[Standing] | None = None) -> None:
     """Shows how far a locked job's search is; takes back lost trials, and sets the job going again where it is over."""
     if job.waits_on != "trials" or job.status != JobStatus.RUNNING:
         return
-    rows = of(session, job.id)
+    rows = of(session, job.id) if rows is None else rows
     if any(row.is_silent for row in rows):
         _take_back(session, job)
         rows = of(session, job.id)

@@ -90,13 +90,14 @@ def ask(  # an ask is what is known, by whom, and what follows what
     """
     with transaction(engine) as session:
         job, now = _locked(session, searching.job_id)
-        if after is not None and _tell(session, job, *after):
-            standing.advance(session, job, now=now)
+        told = after is not None and _tell(session, job, *after)
+        rows = searching.rows(session)
+        if told:
+            standing.advance(session, job, now=now, rows=rows)
         if after is not None and after[1].last:
             return None
         if job.status != JobStatus.RUNNING or job.waits_on != "trials" or job.fence != searching.fence:
             return None
-        rows = standing.of(session, job.id)
         mine = next((row for row in rows if row.status == TrialStatus.RUNNING and row.owner == owner), None)
         if mine is not None:  # the answer to an earlier commit was lost
             return _asked(session, searching, job, rows, mine.number, owner=owner, now=now)
@@ -126,11 +127,8 @@ def _taken_again(
     row = next((row for row in rows if row.status == TrialStatus.QUEUED), None)
     if row is None:
         return None
-    session.execute(
-        update(Trial)
-        .where(Trial.job_id == job.id, Trial.number == row.number)
-        .values(_held(owner, lease_seconds))
-    )  # fmt: skip
+    again = update(Trial).where(Trial.job_id == job.id, Trial.number == row.number)
+    session.execute(again.values(_held(owner, lease_seconds)))
     return row.number
 
 
@@ -244,36 +242,40 @@ def _mine(job_id: str, asked: Asked) -> Any:
 
 def _tell(session: Session, job: Job, asked: Asked, told: Told) -> bool:
     """Writes the trial's end; False where it was written before."""
-    row = session.get_one(Trial, (job.id, asked.number))
-    mine = row.attempt == asked.attempt and row.lease_owner == asked.owner
-    if mine and row.status in ENDED_TRIALS:
-        return False  # the answer to an earlier commit was lost
-    if not mine or row.status != TrialStatus.RUNNING or job.status != JobStatus.RUNNING:
+    values: dict[str, Any] = {"status": told.status, "reason": told.reason, "lease_until": None}
+    values |= {"lease_owner": None} if told.status == TrialStatus.QUEUED else _noted(told)
+    written = update(Trial).where(_mine(job.id, asked)).values(values).returning(Trial.number)
+    if job.status != JobStatus.RUNNING or session.execute(written).one_or_none() is None:
+        if _was_told(session, job, asked):
+            return False  # the answer to an earlier commit was lost
         raise LeaseLost
-    row.status, row.reason, row.lease_until = told.status, told.reason, None
-    if told.status == TrialStatus.QUEUED:
-        row.lease_owner = None
-    else:
-        _note(row, told)
-        data = {"number": row.number, "status": row.status, "value": row.value}
+    if told.status != TrialStatus.QUEUED:
+        data = {"number": asked.number, "status": told.status, "value": told.value}
         events.append(session, job.project_id, type="trial.finished", job_id=job.id, data=data)
     if told.last:
         job.rung_at = None
         events.ring(session)
-    session.flush()
     return True
 
 
-def _note(row: Trial, told: Told) -> None:
-    row.finished_at, row.duration_seconds = func.clock_timestamp(), round(told.duration_seconds, 6)
-    row.value, row.iterations = told.value, told.iterations
-    row.metrics, row.curve = dict(told.metrics or {}), [list(point) for point in told.curve]
+def _was_told(session: Session, job: Job, asked: Asked) -> bool:
+    same = (Trial.job_id == job.id, Trial.number == asked.number, Trial.attempt == asked.attempt)
+    ended = select(Trial.number).where(*same, Trial.lease_owner == asked.owner, Trial.status.in_(ENDED_TRIALS))
+    return session.execute(ended).one_or_none() is not None
+
+
+def _noted(told: Told) -> dict[str, Any]:
+    """The columns of an ended trial."""
+    values: dict[str, Any] = {
+        "finished_at": func.clock_timestamp(), "duration_seconds": round(told.duration_seconds, 6),
+        "value": told.value, "iterations": told.iterations, "metrics": dict(told.metrics or {}),
+        "curve": [list(point) for point in told.curve], "facts": dict(told.facts), "checkpoint": None,
+    }  # fmt: skip
     if told.model is not None:
-        row.model_digest, row.model_bytes = told.model.digest, told.model.size_bytes
+        values |= {"model_digest": told.model.digest, "model_bytes": told.model.size_bytes}
     if told.predictions is not None:
-        row.predictions_digest, row.predictions_bytes = told.predictions.digest, told.predictions.size_bytes
-    row.facts = dict(told.facts)
-    row.checkpoint = None
+        values |= {"predictions_digest": told.predictions.digest, "predictions_bytes": told.predictions.size_bytes}
+    return values
 
 
 def give_up(engine: Engine, job_id: str, error: TrainhouseError) -> None:

@@ -42,7 +42,7 @@ class Scored:
         rounds: The most that a fit was given.
         bounded: Whether that was fewer than the spec asks for.
         timed_out: Whether a fit was ended by its deadline.
-        facts: What else is known, as JSON: `threads`, `timed_out`; over folds `folds`, the values of the metric on
+        facts: What else is known, as JSON: `threads`, `timed_out`, `fit_seconds`, those of the trainer alone; over folds `folds`, the values of the metric on
             each, and `spread`, their standard deviation; `predict_ms` where a constraint asks for it.
     """
 
@@ -101,7 +101,10 @@ def _fit(
 ) -> Fitted:
     recipe = recipe_of(ctx, data, candidate, rounds=record.rounds)
     company = company_of(ctx, deadline=deadline, key=key, on_iteration=record)
-    return TRAINERS[candidate.algorithm].fit(data, fold, recipe, company)
+    began = time.monotonic()
+    fitted = TRAINERS[candidate.algorithm].fit(data, fold, recipe, company)
+    record.seconds = time.monotonic() - began
+    return fitted
 
 
 def _over_folds(
@@ -191,5 +194,8 @@ def _scored(
         value=metrics[metric]["value"], metrics=metrics, predictions=predictions,
         iterations=round(mean(model.iterations for model in models)), curve=mean_curve(records), rounds=rounds,
         bounded=rounds < ctx.spec.training.max_iterations, timed_out=timed_out,
-        facts={"threads": ctx.threads, "timed_out": timed_out, **facts},
+        facts={
+            "threads": ctx.threads, "timed_out": timed_out,
+            "fit_seconds": round(sum(record.seconds for record in records), 6), **facts,
+        },
     )  # fmt: skip

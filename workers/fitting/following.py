@@ -39,6 +39,7 @@ class Recorder:
         self.ctx, self.rounds, self.pruning, self.place = ctx, rounds, pruning, place
         self.points: list[tuple[int, float]] = []
         self.last_report = -math.inf
+        self.seconds = 0.0
 
     def __call__(self, iteration: int, value: float) -> None:
         now = time.monotonic()
