@@ -103,14 +103,17 @@ def late_flights(_folder: Path | None) -> pd.DataFrame:
     held = flights.folder()
     with duckdb.connect(config={"threads": 2}) as connection:
         for name in ("weather", "airports", "planes"):
-            connection.register(name, pd.read_csv(held / f"{name}.csv", parse_dates=_dates_of(name)))
+            connection.register(name, without_zone(pd.read_csv(held / f"{name}.csv")))
         with zipfile.ZipFile(held / "flights.csv.zip") as packed, packed.open("flights.csv") as file:
-            connection.register("flights", pd.read_csv(file, parse_dates=_dates_of("flights")))
-        return connection.execute(f"select * from ({flights.FEATURES}) order by all").to_arrow_table().to_pandas()
+            connection.register("flights", without_zone(pd.read_csv(file)))
+        return connection.sql(f"select * from ({flights.FEATURES}) order by all").to_arrow_table().to_pandas()
 
 
-def _dates_of(name: str) -> list[str]:
-    return ["time_hour"] if name in {"flights", "weather"} else []
+def without_zone(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with its hours as plain UTC, which every system reads."""
+    if "time_hour" not in frame:
+        return frame
+    return frame.assign(time_hour=pd.to_datetime(frame["time_hour"], utc=True).dt.tz_localize(None))
 
 
 GIVEN: dict[str, Table] = {
