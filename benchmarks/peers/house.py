@@ -52,7 +52,7 @@ class House:
         """(predictions of the test rows, what is to be recorded) of one job.
 
         The clock runs from the job's POST to the end of `tune`. `max_seconds` counts only from the start of `train`, so
-        it is what is left of the budget after the stages before, as long as they took in a job that came first.
+        it is what is left of the budget after the stages before, as long as they took in the job before on that table.
 
         Raises:
             RuntimeError: the job did not succeed.
@@ -63,6 +63,7 @@ class House:
         left = max(1, int(seconds - self.preparations[known.table] - MARGIN_SECONDS))
         job, posted = self._job(spec_of(known, dataset_id, tuning={"max_seconds": left, "warm_start": "none"}))
         ends = {stage["name"]: moment(stage["finished_at"]) for stage in job["stages"] if stage["finished_at"]}
+        self.preparations[known.table] = ends["transform"] - posted
         trials = list(self.client.everything(f"/v1/jobs/{job['id']}/trials"))
         return self._predictions(known, job["id"]), {
             "fit_seconds": round(ends["tune"] - posted, 2), "prepare_seconds": round(ends["transform"] - posted, 2),
