@@ -12,6 +12,7 @@ from tests.learning import codes
 from tests.modelling import after, context, matrix, result, trained
 from workers.context import TrialResult
 from workers.fitting.choosing import chosen, contenders, judged
+from workers.fitting.following import Recorder, best_together
 from workers.fitting.refit import everything, finals
 from workers.fitting.rows import matrix_of
 from workers.search.facts import facts_of
@@ -128,30 +129,43 @@ def test_without_time_the_models_of_the_search_go_on_and_it_is_said(tmp_path, fi
 def test_a_refit_that_its_deadline_cut_short_is_not_used(tmp_path, monkeypatch):
     ctx, fit = searched(tmp_path, {**AUTO, "ensemble": 3}), LightgbmTrainer.fit
     trees = next(each for each in contenders(ctx, plan=plan_of(ctx)) if each.candidate.algorithm == "lightgbm")
-    monkeypatch.setattr(LightgbmTrainer, "fit", lambda *given: replace(fit(*given), timed_out=True))
+    monkeypatch.setattr(LightgbmTrainer, "fit", lambda *given: replace(fit(*given), timed_out=True, iterations=1))
     (final,) = finals(ctx, ((trees, 1.0),), plan=plan_of(ctx))
     assert final.kept_for == "timed_out"
-    assert final.packed == ensemble.read(trees.model_path(ctx))[0]
+    assert final.packed == ensemble.read(trees.model_path(ctx))
 
 
-def test_over_folds_the_refit_takes_place_in_any_case(tmp_path, fits):
-    ctx = searched(tmp_path, {"max_trials": 3, "folds": 3, "ensemble": 1})
+def test_over_folds_their_models_and_a_refit_of_all_rows_answer_together(tmp_path, fits):
+    data = matrix("regression", rows=400)
+    ctx = searched(tmp_path, {"max_trials": 3, "folds": 3, "ensemble": 1}, data=data)
+    ctx = replace(ctx, trials=ctx.trials[:2])
     fits.clear()
-    outcome = tune.run(replace(ctx, budget_ends=time.monotonic()))
-    assert outcome.output["refit"]
-    assert outcome.output["folds"] == 3
+    outcome = tune.run(ctx)
+    packed = ensemble.read(ctx.workspace.get("model"))
+    assert [member.weight for member in packed] == [0.25] * 4
+    assert [fit[:2] for fit in fits] == [(int((data.part != 2).sum()), 0)]
+    only = outcome.output["members"][0]
+    assert (only["refit"], only["models"], outcome.output["folds"]) == (True, 4, 3)
     assert outcome.output["spread"] > 0
 
 
-def test_over_folds_members_without_time_are_left_out(tmp_path):
+def test_over_folds_their_models_answer_alone_where_there_is_no_time(tmp_path):
     ctx = searched(tmp_path, {"max_trials": 3, "folds": 3, "ensemble": 3})
-    slow = tuple(replace(trial, duration_seconds=100.0) for trial in ctx.trials)
-    ctx = after(replace(ctx, trials=slow), train={**ctx.outputs["train"], "seconds": 100.0})
-    first, second = contenders(ctx, plan=plan_of(ctx))[:2]
-    members = ((first, 0.6), (second, 0.4))
-    left = finals(replace(ctx, budget_ends=time.monotonic()), members, plan=plan_of(ctx))
-    assert [final.contender.number for final in left] == [members[0][0].number]
-    assert left[0].packed.weight == 1.0
+    outcome = tune.run(replace(ctx, budget_ends=time.monotonic()))
+    assert {member["models"] for member in outcome.output["members"]} == {3}
+    assert "budget_left_no_refit" in codes(outcome)
+    assert sum(member.weight for member in ensemble.read(ctx.workspace.get("model"))) == pytest.approx(1.0)
+
+
+def test_a_fold_that_goes_on_improving_alone_does_not_say_how_long_all_rows_may_be_learned_from():
+    falling, turning = Recorder(None, rounds=9), Recorder(None, rounds=9)
+    falling.points = [(step, 1.0 / step) for step in range(1, 10)]
+    turning.points = [(step, (step - 2) ** 2 / 4.0) for step in range(1, 10)]
+    assert best_together([falling, turning], [9, 2]) == 2
+    rising = [Recorder(None, rounds=9), Recorder(None, rounds=9)]
+    for recorder, source in zip(rising, (falling, turning), strict=True):
+        recorder.points = [(step, -value) for step, value in source.points]
+    assert best_together(rising, [9, 2]) == 2
 
 
 def test_an_ensemble_over_folds_has_a_spread(tmp_path):

@@ -38,7 +38,7 @@ COLUMNS = "columns.json"
 """Derived columns and how values are read; only where there is something to say."""
 
 FILE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}(\.[a-z0-9]{1,8})?")
-MOST_FILES = 100
+MOST_FILES = 400
 
 
 def canonical_json(value: Any) -> bytes:

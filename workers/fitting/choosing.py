@@ -35,8 +35,8 @@ class Contender:
         seconds: That all its fits took, where known.
         metrics: By name, `{"value": …}` on the scored rows.
         facts: See `Scored.facts`.
-        model: The stored model of a trial, None where there is none.
-        predictions: Those of a trial, None where they were not kept.
+        model: The stored model of a trial; None for the fit of the train stage, whose artifacts have names.
+        predictions: Those of a trial, or None likewise.
     """
 
     number: int | None
@@ -49,19 +49,14 @@ class Contender:
     model: Blob | None = None
     predictions: Blob | None = None
 
-    def model_path(self, ctx: Context) -> Path | None:
-        """The packed model, or None where there is none."""
-        if self.number is None:
-            return None if int(ctx.outputs["train"]["folds"]) else ctx.workspace.get(TRAINED_MODEL)
-        return None if self.model is None else ctx.workspace.fetch(self.model)
+    def model_path(self, ctx: Context) -> Path:
+        """The packed model, over folds with a member for each."""
+        return ctx.workspace.get(TRAINED_MODEL) if self.model is None else ctx.workspace.fetch(self.model)
 
     def predicted(self, ctx: Context) -> Floats:
         """(scored rows, …) what it predicts for rows that it did not learn from."""
-        if self.number is None:
-            return load_predictions(ctx.workspace.get(TRAINED_PREDICTIONS))
-        if self.predictions is None:
-            raise ValueError(f"trial {self.number} kept no predictions")
-        return load_predictions(ctx.workspace.fetch(self.predictions))
+        own = self.predictions
+        return load_predictions(ctx.workspace.get(TRAINED_PREDICTIONS) if own is None else ctx.workspace.fetch(own))
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,7 @@ def contenders(ctx: Context, *, plan: Plan) -> list[Contender]:
     found = [
         _of_trial(ctx, trial)
         for trial in ctx.trials
-        if may_be_chosen(ctx, trial) and trial.predictions is not None and _among_the_best(ctx, trial, plan=plan)
+        if may_be_chosen(ctx, trial) and trial.model and trial.predictions and _among_the_best(ctx, trial, plan=plan)
     ]
     trained = ctx.outputs["train"]
     if within(ctx.spec.tuning.constraints, trained.get("facts", {})):

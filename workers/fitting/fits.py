@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import mean, median, pstdev
+from statistics import median, pstdev
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from app.errors import InvalidData
 from workers.context import Context
 from workers.fitting import folds as folding
 from workers.fitting.candidates import Candidate, company_of, most_rounds, recipe_of
-from workers.fitting.following import Curve, Recorder, mean_curve
+from workers.fitting.following import Curve, Recorder, best_together, thinned, together
 from workers.fitting.rows import check, matrix_of, measured, metric_for, scored_rows
 from workers.matrix.prepared import Prepared
 from workers.measures.samples import Floats
@@ -21,6 +21,7 @@ from workers.search.pruning import Pruning
 from workers.threads import limited
 from workers.trainers import TRAINERS, Fitted, ensemble
 from workers.trainers.contract import Fold, Indices
+from workers.trainers.ensemble import Packed
 
 SINGLE_ROWS = 9
 """Rows that are predicted one by one, after a first one, to say how long one takes."""
@@ -32,22 +33,23 @@ class Scored:
 
     Attributes:
         candidate: What was fitted.
-        fitted: The model; None over folds, whose models are of no use but for their predictions.
+        models: The model, or those of the folds, which answer together.
         metric: What the search optimises.
         value: Its value on the scored rows; None where it has none.
         metrics: All metrics on those rows, by name.
         predictions: (scored rows, …) what models that had not learned from a row predict for it, in row order.
-        iterations: That the model holds; over folds, the rounded mean.
+        iterations: That the model holds; over folds, those at which the mean over folds was best.
         curve: See `Recorder.curve`.
         rounds: The most that a fit was given.
         bounded: Whether that was fewer than the spec asks for.
         timed_out: Whether a fit was ended by its deadline.
-        facts: What else is known, as JSON: `threads`, `timed_out`, `fit_seconds`, those of the trainer alone; over folds `folds`, the values of the metric on
+        facts: What else is known, as JSON: `threads`, `timed_out`, `fit_seconds`, those of the trainer alone, `ran`, the
+            iterations of all fits; over folds `folds`, the values of the metric on
             each, and `spread`, their standard deviation; `predict_ms` where a constraint asks for it.
     """
 
     candidate: Candidate
-    fitted: Fitted | None
+    models: tuple[Fitted, ...]
     metric: str
     value: float | None
     metrics: Mapping[str, Mapping[str, Any]]
@@ -153,22 +155,33 @@ def over(values: list[float | None]) -> dict[str, Any]:
 def _costs(
     ctx: Context, data: Prepared, rows: Indices, candidate: Candidate, models: Sequence[Fitted]
 ) -> dict[str, float]:
-    """What constraints ask for: `model_bytes` of the largest model, and `predict_ms` of the last one."""
+    """What constraints ask for: `model_bytes` of all models together, and `predict_ms` of all one after another."""
     asked, found = ctx.spec.tuning.constraints, {}
     if asked.max_model_bytes is not None:
-        packed = [ensemble.packed(candidate.algorithm, candidate.params, model) for model in models]
-        found["model_bytes"] = float(max(len(member.content) for member in packed))
+        found["model_bytes"] = float(size_of(packed_all(candidate, models)))
     if asked.max_predict_ms is not None:
-        found["predict_ms"] = predict_ms(data, rows, models[-1])
+        found["predict_ms"] = predict_ms(data, rows, models)
     return found
 
 
-def predict_ms(data: Prepared, rows: Indices, fitted: Fitted) -> float:
+def packed_all(candidate: Candidate, models: Sequence[Fitted], *, weight: float = 1.0) -> list[Packed]:
+    """`models` of `candidate` as members that share `weight` evenly."""
+    share = weight / len(models)
+    return [ensemble.packed(candidate.algorithm, candidate.params, model, weight=share) for model in models]
+
+
+def size_of(members: Sequence[Packed]) -> int:
+    """Bytes of the members' models."""
+    return sum(len(member.content) for member in members)
+
+
+def predict_ms(data: Prepared, rows: Indices, models: Sequence[Fitted]) -> float:
     """Milliseconds to predict one row, the median of several of `rows`."""
     taken = []
     for row in np.resize(rows, SINGLE_ROWS + 1):
         began = time.perf_counter()
-        fitted.predict(data.x[row : row + 1])
+        for model in models:
+            model.predict(data.x[row : row + 1])
         taken.append(1_000 * (time.perf_counter() - began))
     return round(median(taken[1:]), 4)
 
@@ -190,12 +203,12 @@ def _scored(
     timed_out = any(model.timed_out for model in models)
     rounds = records[0].rounds
     return Scored(
-        candidate=candidate, fitted=models[0] if len(models) == 1 else None, metric=metric,
+        candidate=candidate, models=tuple(models), metric=metric,
         value=metrics[metric]["value"], metrics=metrics, predictions=predictions,
-        iterations=round(mean(model.iterations for model in models)), curve=mean_curve(records), rounds=rounds,
+        iterations=best_together(records, [model.iterations for model in models]), curve=thinned(together(records)), rounds=rounds,
         bounded=rounds < ctx.spec.training.max_iterations, timed_out=timed_out,
         facts={
-            "threads": ctx.threads, "timed_out": timed_out,
+            "threads": ctx.threads, "timed_out": timed_out, "ran": sum(record.reached for record in records),
             "fit_seconds": round(sum(record.seconds for record in records), 6), **facts,
         },
     )  # fmt: skip

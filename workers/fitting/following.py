@@ -4,6 +4,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from statistics import mean
 
 from workers.context import Context
 from workers.search.pruning import Pruning
@@ -40,9 +41,10 @@ class Recorder:
         self.points: list[tuple[int, float]] = []
         self.last_report = -math.inf
         self.seconds = 0.0
+        self.reached = 0
 
     def __call__(self, iteration: int, value: float) -> None:
-        now = time.monotonic()
+        now, self.reached = time.monotonic(), iteration
         if iteration % REPORT_EVERY == 0 or now - self.last_report > REPORT_SECONDS:
             self.last_report = now
             done, all_fits = self.place
@@ -60,11 +62,27 @@ def thinned(points: Sequence[tuple[int, float]]) -> Curve:
     return tuple((iteration, float(f"{value:.9g}")) for iteration, value in kept)
 
 
-def mean_curve(recorders: Sequence[Recorder]) -> Curve:
+def together(recorders: Sequence[Recorder]) -> list[tuple[int, float]]:
     """The mean over all fits at the iterations that every one of them reached."""
     values: defaultdict[int, list[float]] = defaultdict(list)
     for recorder in recorders:
         for iteration, value in recorder.points:
             values[iteration].append(value)
-    shared = [(step, sum(seen) / len(seen)) for step, seen in sorted(values.items()) if len(seen) == len(recorders)]
-    return thinned(shared)
+    return [(step, sum(seen) / len(seen)) for step, seen in sorted(values.items()) if len(seen) == len(recorders)]
+
+
+def best_together(recorders: Sequence[Recorder], best: Sequence[int]) -> int:
+    """The iteration at which the mean over all fits was best, where `best` are those of each alone.
+
+    A fold that goes on improving alone says less of how long all rows may be learned from than the folds together do.
+    Which way is better shows in the curves themselves: each fit ends up on the better side of its own mean.
+    """
+    shared = together(recorders)
+    if len(set(best)) == 1 or not shared:
+        return round(mean(best))
+    gains = []
+    for recorder, own in zip(recorders, best, strict=True):
+        curve = dict(recorder.points)
+        gains.append(curve.get(own, 0.0) - mean(curve.values()))
+    sign = 1.0 if sum(gains) <= 0 else -1.0
+    return min(shared, key=lambda point: sign * point[1])[0]

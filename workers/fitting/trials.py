@@ -8,7 +8,7 @@ from typing import Any
 from app.errors import MachineError
 from workers.context import Context, TrialResult
 from workers.fitting.candidates import candidate_of, soft_deadline
-from workers.fitting.fits import Scored, fit_and_score
+from workers.fitting.fits import Scored, fit_and_score, packed_all, size_of
 from workers.fitting.following import Pruned, thinned
 from workers.fitting.keeping import save_predictions, within, worth_keeping
 from workers.fitting.rows import matrix_of, metric_for
@@ -28,7 +28,7 @@ class TrialFit:
         metrics: By name, the metrics on those rows that have a value; empty where pruned.
         iterations: Rounds that the model holds, or that ran until it was pruned.
         curve: (iteration, watched validation value), thinned.
-        model_path: The packed model in the workspace's scratch, where it may be chosen; there is none over folds.
+        model_path: The packed model, over folds with a member for each, in the workspace's scratch, where it may be chosen.
         pruned: Whether the trial was given up; then there is no model.
         predictions_path: float32 .npy with the predictions of the scored rows, where they may be needed.
         facts: What else the fit says of itself, as JSON; see `workers.fitting.fits.Scored`, and `model_bytes`.
@@ -80,10 +80,8 @@ def _written(ctx: Context, scored: Scored, history: Sequence[TrialResult], *, mi
         return fit
     predictions = ctx.workspace.scratch / "trial_predictions.npy"
     save_predictions(scored.predictions, predictions)
-    if scored.fitted is None:
-        return replace(fit, predictions_path=predictions)
-    member = ensemble.packed(algorithm, scored.candidate.params, scored.fitted)
+    members = packed_all(scored.candidate, scored.models)
     model = ctx.workspace.scratch / "trial_model"
-    ensemble.write([member], model)
-    facts = {**scored.facts, "model_bytes": len(member.content)}
+    ensemble.write(members, model)
+    facts = {**scored.facts, "model_bytes": size_of(members)}
     return replace(fit, model_path=model, predictions_path=predictions, facts=facts)

@@ -125,10 +125,11 @@ def metadata_of(
     files = ensemble.names_of(members)
     told = [{**member.document(), "file": file} for member, file in zip(members, files, strict=True)]
     algorithms = sorted({member.algorithm for member in members})
+    alike = all((each.algorithm, each.params) == (members[0].algorithm, members[0].params) for each in members)
     return {
         "format": FORMAT, "model": ctx.spec.model, "task": validated["task_type"], "target": ctx.spec.task.target,
-        "classes": list(validated["classes"]), "algorithm": members[0].algorithm if len(members) == 1 else "ensemble",
-        "params": members[0].document()["params"] if len(members) == 1 else {}, "members": told,
+        "classes": list(validated["classes"]), "algorithm": members[0].algorithm if alike else "ensemble",
+        "params": dict(members[0].params) if alike else {}, "members": told,
         "iterations": sum(member.iterations for member in members), "seed": ctx.seed,
         "rows": evaluated["rows"],
         "metrics": {"test": evaluated["metrics"], "validation": evaluated["validation"]},

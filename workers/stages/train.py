@@ -6,7 +6,7 @@ from workers.context import Context, Done, Warned
 from workers.fitting import folds as folding
 from workers.fitting.candidates import candidate_of, soft_deadline
 from workers.fitting.choosing import TRAINED_MODEL, TRAINED_PREDICTIONS
-from workers.fitting.fits import Scored, fit_and_score
+from workers.fitting.fits import Scored, fit_and_score, packed_all, size_of
 from workers.fitting.keeping import save_predictions
 from workers.fitting.rows import matrix_of
 from workers.search.facts import facts_of
@@ -19,10 +19,6 @@ SHARE_OF_TIME = 0.4
 
 def run(ctx: Context) -> Done:
     """Fits `training.params` and scores the fit as trials will be; puts `predictions_train` and `model_train`.
-
-    Over folds there is no `model_train`: what is chosen is fitted again in any case.
-    Output: `{algorithm, params, iterations, value, metric, metrics, folds, facts, seconds}`; `folds` is how many there
-    are in this job, for its trials too.
 
     Raises:
         InvalidData, InvalidSpec, MachineError, DeadlineExceeded: see `workers.fitting`.
@@ -47,17 +43,15 @@ def run(ctx: Context) -> Done:
 
 
 def _put(ctx: Context, scored: Scored) -> dict[str, int]:
-    """Stores what the fit left; gives the size of its model, where there is one."""
+    """Stores what the fit left; gives the size of its model."""
     predictions = ctx.workspace.scratch / "predictions_train.npy"
     save_predictions(scored.predictions, predictions)
     ctx.workspace.put(TRAINED_PREDICTIONS, predictions)
-    if scored.fitted is None:
-        return {}
-    member = ensemble.packed(scored.candidate.algorithm, scored.candidate.params, scored.fitted)
+    members = packed_all(scored.candidate, scored.models)
     path = ctx.workspace.scratch / "model_train"
-    ensemble.write([member], path)
+    ensemble.write(members, path)
     ctx.workspace.put(TRAINED_MODEL, path, ensemble.MEDIA_TYPE)
-    return {"model_bytes": len(member.content)}
+    return {"model_bytes": size_of(members)}
 
 
 def _fewer(asked: int, folds: int) -> list[Warned]:

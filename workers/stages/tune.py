@@ -8,6 +8,7 @@ from workers.context import Context, Done, FanOut, Skipped, Warned
 from workers.fitting.choosing import Judged, chosen, judged
 from workers.fitting.refit import Final, finals
 from workers.search.facts import facts_of
+from workers.search.insight import insight
 from workers.search.plan import Plan, planned
 from workers.trainers import ensemble
 
@@ -33,12 +34,12 @@ def run(ctx: Context) -> Done | FanOut:
     if not searched and not plan.refit and not trained["folds"]:
         return _skipped(ctx, trained)
     members = finals(ctx, chosen(ctx, plan=plan), plan=plan)
-    worth = judged(ctx, tuple((final.contender, final.packed.weight) for final in members))
+    worth = judged(ctx, tuple((final.contender, final.weight) for final in members))
     output = told(members, worth, metric=trained["metric"], folds=trained["folds"])
     path = ctx.workspace.scratch / "model"
-    ensemble.write([final.packed for final in members], path)
+    ensemble.write([member for final in members for member in final.packed], path)
     ctx.workspace.put("model", path, ensemble.MEDIA_TYPE)
-    _put_search(ctx, plan, output)
+    _put_search(ctx, output)
     return Done(
         summary=_summary(ctx, plan, output), output=output, warnings=tuple(_warnings(ctx, plan, output)),
         metrics={"validation": worth.metrics}, facts={"best_trial": output["number"]},
@@ -62,8 +63,8 @@ def told(members: Sequence[Final], worth: Judged, *, metric: str, folds: int) ->
     alone = len(members) == 1
     source = "ensemble" if not alone else "train" if first.contender.number is None else "trial"
     return {
-        "source": source, "number": first.contender.number, "params": dict(first.packed.params) if alone else {},
-        "iterations": sum(final.packed.iterations for final in members), "value": worth.value, "metric": metric,
+        "source": source, "number": first.contender.number, "params": dict(first.contender.candidate.params) if alone else {},
+        "iterations": sum(member.iterations for final in members for member in final.packed), "value": worth.value, "metric": metric,
         "metrics": {name: dict(entry) for name, entry in worth.metrics.items()}, "spread": worth.spread,
         "folds": folds, "refit": all(final.rounds is not None for final in members),
         "members": [final.document() for final in members],
@@ -80,8 +81,8 @@ def _summary(ctx: Context, plan: Plan, output: Mapping[str, Any]) -> dict[str, A
     }  # fmt: skip
 
 
-def _put_search(ctx: Context, plan: Plan, output: Mapping[str, Any]) -> None:
-    document = {"strategy": plan.strategy, "trials": len(ctx.trials), "chosen": dict(output)}
+def _put_search(ctx: Context, output: Mapping[str, Any]) -> None:
+    document = {**insight(ctx.spec, facts_of(ctx.outputs), ctx.trials), "chosen": dict(output)}
     path = ctx.workspace.scratch / "search.json"
     path.write_text(json.dumps(document, allow_nan=False, sort_keys=True), encoding="utf-8")
     ctx.workspace.put("search", path, "application/json")
@@ -100,7 +101,7 @@ def _warnings(ctx: Context, plan: Plan, output: Mapping[str, Any]) -> list[Warne
     late = [member for member in output["members"] if member["kept_for"] in UNTIMELY]
     if late:
         found.append(Warned(
-            "budget_left_no_refit", f"{len(late)} of {len(output['members'])} models were not fitted again on the "
-            "validation rows too: there was no time left.", hint="Raise tuning.max_seconds or resources.max_seconds.",
+            "budget_left_no_refit", f"{len(late)} of {len(output['members'])} models were not fitted again on "
+            "all rows that may teach: there was no time left.", hint="Raise tuning.max_seconds or resources.max_seconds.",
         ))  # fmt: skip
     return found
