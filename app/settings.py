@@ -51,6 +51,9 @@ class Settings(BaseSettings):
         default=30.0, gt=0, description="how often a long fit is saved, so that another worker can go on with it"
     )
     node: str = Field(default_factory=socket.gethostname, description="the machine's name in leases and trials")
+    extras: str | None = Field(
+        default=None, description="comma-separated extras that the workers have; unset: those of this installation"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 

@@ -1,6 +1,7 @@
 """docker-compose.yml and Dockerfile keep in step with the settings and with each other."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from app.settings import Settings
+from app.spec.extras import EXTRAS
 
 HOUSE = Path(__file__).resolve().parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((HOUSE / "docker-compose.yml").read_text())
@@ -17,6 +19,7 @@ STATES = {"service_healthy", "service_started", "service_completed_successfully"
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Z0-9_]+)(?P<rest>[^}]*)\}")
 NOT_SECRET = {
     "TRAINHOUSE_S3_PUBLIC_ENDPOINT", "TRAINHOUSE_PUBLIC_URL", "TRAINHOUSE_EGRESS_ALLOW", "TRAINHOUSE_SQLITE_DIR",
+    "TRAINHOUSE_EXTRAS",
 }  # fmt: skip
 
 
@@ -87,3 +90,15 @@ def test_containers_do_not_run_as_root() -> None:
     for stage in DOCKERFILE.split("\nFROM ")[2:]:
         assert "\nUSER trainhouse\n" in stage
         assert "--require-hashes" in stage
+
+
+def test_the_worker_image_brings_the_extras_that_compose_says_it_has() -> None:
+    said = VARIABLE.search(COMPOSE["services"]["api"]["environment"]["TRAINHOUSE_EXTRAS"])
+    assert said
+    extras = said["rest"].removeprefix(":-").split(",")
+    offered = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    locked = (HOUSE / "requirements-worker.lock").read_text()
+    assert set(extras) == set(EXTRAS) - {"gp"}
+    for extra in extras:
+        for package in offered[extra]:
+            assert f"\n{re.split('[=<>]', package)[0]}==" in locked

@@ -4,15 +4,16 @@ from fastapi import APIRouter
 
 from app.capabilities import service
 from app.capabilities.schemas import Algorithms, Metrics
-from app.http import Reader, StrictRoute
+from app.http import Reader, SettingsDep, StrictRoute
+from app.spec.extras import declared
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["capabilities"])
 
 
 @router.get("/algorithms", operation_id="list_algorithms")
-def list_algorithms(_caller: Reader) -> Algorithms:
-    """The algorithms, with their parameters as JSON Schema."""
-    return Algorithms(items=service.algorithms())
+def list_algorithms(_caller: Reader, settings: SettingsDep) -> Algorithms:
+    """The algorithms, with their parameters as JSON Schema, their default search spaces, and whether they are there."""
+    return Algorithms(items=service.algorithms(declared(settings.extras)))
 
 
 @router.get("/metrics", operation_id="list_metrics")

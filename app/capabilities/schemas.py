@@ -12,7 +12,18 @@ class AlgorithmOut(BaseModel):
 
     name: str = Field(examples=["lightgbm"])
     tasks: list[Task]
+    available: bool = Field(
+        description="Whether the workers can train it; a spec that names one they cannot is refused"
+    )
+    install: str | None = Field(
+        default=None,
+        description="Where it is an extra, what installs it",
+        examples=["pip install 'trainhouse[xgboost]'"],
+    )
     parameters: dict[str, Any] = Field(description="JSON Schema of `training.params`; also the names of `tuning.space`")
+    spaces: dict[Task, dict[str, dict[str, Any]]] = Field(
+        description="By task, the `tuning.space` that a search takes on 10,000 training rows where the spec names none"
+    )
 
 
 class Algorithms(BaseModel):

@@ -40,6 +40,7 @@ from app.jobs.schemas import (
     StageList,
 )
 from app.jobs.showing import etag_of, show_job, show_stage
+from app.spec.extras import declared
 from app.spec.job import JobSpec
 from app.states import STAGES_OF, TERMINAL_JOBS, JobStatus
 from app.streams import Hub, wait_for_news
@@ -55,14 +56,19 @@ RETRY_AFTER_SECONDS = "1"
 @router.post("", status_code=202, response_model=JobOut, operation_id="create_job")
 def create_job(spec: JobSpec, session: SessionDep, caller: Trainer, once: TrainOnce, settings: SettingsDep) -> Response:
     """Accepts a job: once this answers 202, the job will end in exactly one terminal state."""
-    job = service.submit(session, spec, project_id=caller.project_id, created_by=caller.key_id)
+    job = service.submit(
+        session, spec, project_id=caller.project_id, created_by=caller.key_id, extras=declared(settings.extras)
+    )
     return once.answer(202, _as_accepted(job, settings.public_url), headers=_headers_of(job))
 
 
 @router.post("/plan", status_code=202, response_model=JobOut, operation_id="plan_job")
 def plan_job(spec: JobSpec, session: SessionDep, caller: Trainer, once: TrainOnce, settings: SettingsDep) -> Response:
     """Accepts a plan: a job that reads the data, trains nothing, and says all that a job of this spec would meet."""
-    job = service.submit(session, spec, project_id=caller.project_id, created_by=caller.key_id, kind="plan")
+    job = service.submit(
+        session, spec, project_id=caller.project_id, created_by=caller.key_id, extras=declared(settings.extras),
+        kind="plan",
+    )  # fmt: skip
     return once.answer(202, _as_accepted(job, settings.public_url), headers=_headers_of(job))
 
 

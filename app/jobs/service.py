@@ -1,6 +1,6 @@
 """Jobs as rows: submitting, reading, cancelling, retrying. No work is done here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from app.errors import Conflict, InvalidSpec, NotFound, Violation
 from app.ids import new_id
 from app.moves import move_job
 from app.spec.data import DatasetSource, HttpSource
+from app.spec.extras import refuse_missing
 from app.spec.job import JobSpec
 from app.states import STAGES_OF, TERMINAL_JOBS, JobStatus, StageStatus, TrialStatus
 from app.tables import Artifact, Connection, Dataset, Event, Job, JobLog, JobStage, ModelVersion, Review, Trial
@@ -21,12 +22,19 @@ CONNECTION_KINDS = {
 }  # fmt: skip
 
 
-def submit(session: Session, spec: JobSpec, *, project_id: str, created_by: str, kind: str = "train") -> Job:
+def submit(
+    session: Session, spec: JobSpec, *, project_id: str, created_by: str, extras: Collection[str], kind: str = "train"
+) -> Job:
     """Accepts a job of one of `STAGES_OF`: its row, its stage rows, its event and the bell, in the caller's transaction.
 
+    Args:
+        extras: Those that the workers have.
+
     Raises:
-        InvalidSpec: a data set or a connection that the spec names does not exist, or does not fit.
+        InvalidSpec: a data set or a connection that the spec names does not exist, or does not fit; or the workers lack
+            an extra.
     """
+    refuse_missing(spec, extras)
     _refuse_unknown_sources(session, spec, project_id)
     job = Job(
         id=new_id("job"), project_id=project_id, model=spec.model, status=JobStatus.QUEUED, spec=spec.resolved(),

@@ -1,6 +1,5 @@
 """The algorithms and the parameters that a caller may set; none of them reaches a file or the network."""
 
-from importlib.util import find_spec
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -99,16 +98,3 @@ PARAMS: dict[str, type[Part]] = {
 }
 DEFAULT_ALGORITHM = "lightgbm"
 """What `auto` stands for where no search chooses among several."""
-
-EXTRAS = {"xgboost": "xgboost", "catboost": "catboost", "gp": "torch"}
-"""What an installation may lack, an algorithm or a sampler, each an extra of that name; and the module it brings."""
-
-
-def installed() -> frozenset[str]:
-    """The extras that this installation has."""
-    return frozenset(extra for extra, module in EXTRAS.items() if find_spec(module) is not None)
-
-
-def installs(extra: str) -> str:
-    """The line that installs `extra`."""
-    return f"pip install 'trainhouse[{extra}]'"

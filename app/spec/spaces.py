@@ -1,4 +1,4 @@
-"""The default search spaces, by algorithm; the parameters have the names and the ranges that practice gives them."""
+"""The default search spaces: parameters under the names, and in the ranges, that practice gives them."""
 
 from collections.abc import Mapping
 
@@ -32,3 +32,25 @@ BOOSTERS: Mapping[str, Mapping[str, Dimension]] = {
         "rsm": Dimension(type="float", low=0.4, high=1.0),
     },
 }
+
+
+def default_space(algorithm: str, task: str, rows: int) -> Mapping[str, Dimension]:
+    """By parameter name, what a search of `algorithm` tries on `rows` training rows where the spec names no space."""
+    if algorithm in BOOSTERS:
+        return BOOSTERS[algorithm]
+    return _linear(task) if algorithm == "linear" else _forest(rows)
+
+
+def _linear(task: str) -> Mapping[str, Dimension]:
+    mix = Dimension(type="float", low=0.0, high=1.0)
+    if task == "regression":
+        return {"alpha": Dimension(type="float", low=1e-3, high=1e4, log=True), "l1_ratio": mix}
+    return {"C": Dimension(type="float", low=1e-4, high=100.0, log=True), "l1_ratio": mix}
+
+
+def _forest(rows: int) -> Mapping[str, Dimension]:
+    return {
+        "max_features": Dimension(type="float", low=0.1, high=1.0),
+        "min_samples_leaf": Dimension(type="int", low=1, high=max(2, min(64, rows // 20)), log=True),
+        "bootstrap": Dimension(type="categorical", choices=[False, True]),
+    }

@@ -63,7 +63,7 @@ class Tenant:
                 "data": {"sources": {"rows": {"kind": "dataset", "dataset_id": dataset.id}}},
                 "registration": registration or {},
             })  # fmt: skip
-            job = submit(session, spec, project_id=self.id, created_by="key_test")
+            job = submit(session, spec, project_id=self.id, created_by="key_test", extras=())
             move_job(session, job, JobStatus.RUNNING)
             job.metrics = {"test": {"roc_auc": {"value": 0.8, "low": 0.78, "high": 0.82}}}
             job.gate, job.data_digest = GATE, "sha256:" + "a" * 64

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from app.errors import Cancelled, DigestMismatch, InvalidData, InvalidSpec, MachineError
-from app.spec.algorithms import EXTRAS, PARAMS
+from app.spec.algorithms import PARAMS
+from app.spec.extras import EXTRAS
 from app.spec.job import fault_of
 from tests.modelling import matrix
 from workers.explain import guess

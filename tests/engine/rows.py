@@ -34,7 +34,7 @@ def a_job(engine: Engine, **parts: Any) -> str:
         )  # fmt: skip
         session.add(dataset)
         session.flush()
-        return jobs.submit(session, a_spec(dataset.id, **parts), project_id=project.id, created_by="key").id
+        return jobs.submit(session, a_spec(dataset.id, **parts), project_id=project.id, created_by="key", extras=()).id
 
 
 def the_job(engine: Engine, job_id: str) -> Job:

@@ -1,6 +1,6 @@
 """The algorithms, by the name that a spec uses."""
 
-from app.spec.algorithms import EXTRAS, installed
+from app.spec.extras import EXTRAS, installed
 from workers.trainers.catboost import CatboostTrainer
 from workers.trainers.contract import Fitted, Trainer
 from workers.trainers.forest import ForestTrainer

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import InvalidData, MachineError
-from app.spec.algorithms import installs
+from app.spec.extras import installs
 from workers.matrix.prepared import Prepared
 from workers.measures.metrics import metric_of
 from workers.trainers.contract import Company, Floats, Fold, Recipe, SaveTo

@@ -16,7 +16,7 @@ from scipy.special import expit, softmax
 from app.errors import DigestMismatch, InvalidData, MachineError
 from app.spec.algorithms import CatboostParams
 from app.spec.modelling import Dimension
-from app.spec.spaces import BOOSTERS
+from app.spec.spaces import default_space
 from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
 from workers.trainers.boosting import Measure, Rounds, huber_turn, library, narrowed, shares, target_of, watched
@@ -96,9 +96,9 @@ class CatboostTrainer:
     tolerance = 0.0
     objectives = frozenset({"auto", "poisson", "quantile", "huber"})
 
-    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:  # noqa: ARG002  # the same for all
+    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
         """See `Trainer.space`."""
-        return BOOSTERS["catboost"]
+        return default_space("catboost", task, rows)
 
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> CatboostFitted:
         """See `Trainer.fit`."""

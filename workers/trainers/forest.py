@@ -19,6 +19,7 @@ import numpy as np
 from app.errors import DigestMismatch
 from app.spec.algorithms import ForestParams
 from app.spec.modelling import Dimension
+from app.spec.spaces import default_space
 from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
 from workers.trainers import grove
@@ -106,14 +107,9 @@ class ForestTrainer:
     tolerance = 0.0
     objectives = frozenset({"auto", "poisson", "quantile", "huber"})
 
-    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:  # noqa: ARG002  # the same for all
+    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
         """See `Trainer.space`."""
-        most = max(2, min(64, rows // 20))
-        return {
-            "max_features": Dimension(type="float", low=0.1, high=1.0),
-            "min_samples_leaf": Dimension(type="int", low=1, high=most, log=True),
-            "bootstrap": Dimension(type="categorical", choices=[False, True]),
-        }
+        return default_space(self.kind, task, rows)
 
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> ForestFitted:
         """See `Trainer.fit`."""

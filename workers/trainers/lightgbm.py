@@ -15,7 +15,7 @@ from scipy.special import expit, softmax
 from app.errors import DigestMismatch, InvalidSpec, MachineError
 from app.spec.algorithms import LightgbmParams
 from app.spec.modelling import Dimension
-from app.spec.spaces import BOOSTERS
+from app.spec.spaces import default_space
 from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
 from workers.trainers.binned import binned, fresh
@@ -84,9 +84,9 @@ class LightgbmTrainer:
     tolerance = 0.0
     objectives = frozenset({"auto", "poisson", "quantile", "huber"})
 
-    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:  # noqa: ARG002  # the same for all
+    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
         """See `Trainer.space`."""
-        return BOOSTERS["lightgbm"]
+        return default_space("lightgbm", task, rows)
 
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> LightgbmFitted:
         """See `Trainer.fit`."""

@@ -17,6 +17,7 @@ from scipy.special import expit, softmax
 from app.errors import DigestMismatch
 from app.spec.algorithms import LinearParams
 from app.spec.modelling import Dimension
+from app.spec.spaces import default_space
 from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
 from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe, directions, train_weights
@@ -86,12 +87,9 @@ class LinearTrainer:
     tolerance = 0.0
     objectives = frozenset({"auto", "poisson", "quantile", "huber"})
 
-    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:  # noqa: ARG002
+    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
         """See `Trainer.space`."""
-        mix = {"l1_ratio": Dimension(type="float", low=0.0, high=1.0)}
-        if task == "regression":
-            return {"alpha": Dimension(type="float", low=1e-3, high=1e4, log=True), **mix}
-        return {"C": Dimension(type="float", low=1e-4, high=100.0, log=True), **mix}
+        return default_space("linear", task, rows)
 
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> LinearFitted:
         """See `Trainer.fit`."""

@@ -10,7 +10,7 @@ import numpy as np
 from app.errors import DigestMismatch, InvalidSpec, MachineError
 from app.spec.algorithms import XgboostParams
 from app.spec.modelling import Dimension
-from app.spec.spaces import BOOSTERS
+from app.spec.spaces import default_space
 from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
 from workers.trainers.boosting import Measure, Rounds, huber_turn, library, narrowed, shares, target_of, watched
@@ -66,9 +66,9 @@ class XgboostTrainer:
     tolerance = 0.0
     objectives = frozenset({"auto", "poisson", "quantile", "huber"})
 
-    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:  # noqa: ARG002  # the same for all
+    def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
         """See `Trainer.space`."""
-        return BOOSTERS["xgboost"]
+        return default_space("xgboost", task, rows)
 
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> XgboostFitted:
         """See `Trainer.fit`."""
