@@ -138,6 +138,32 @@ def test_a_hash_does_not_move_a_row_when_others_come(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    "spec",
+    [
+        {"split": {"method": "random"}},
+        {"split": {"method": "predefined", "column": "part_of"}},
+        {"task": {"target": "y", "group_column": "g"}},
+        {"split": {"method": "predefined", "column": "part_of"}, "task": {"target": "y", "group_column": "g"}},
+    ],
+)
+def test_rows_that_belong_together_are_told_for_later_divisions(spec: dict[str, Any], tmp_path: Path):
+    frame = a_frame(200).assign(part_of=["train"] * 120 + ["validation"] * 40 + ["test"] * 40)
+    frame = pd.concat([frame, frame[:50]], ignore_index=True)
+    found, _ = divided(tmp_path, frame, **{"task": {"target": "y"}, **spec}, validation={
+        "leakage": {"action": "ignore"}, "duplicates": {"action": "ignore"}, "min_rows": 5,
+    })  # fmt: skip
+    alike = ["g"] if "group_column" in spec.get("task", {}) else ["x"]
+    assert (found.groupby(alike)["block"].nunique() == 1).all()
+    assert (found.groupby("block")[alike[0]].nunique() == 1).all() or "group_column" in spec.get("task", {})
+
+
+@pytest.mark.parametrize("spec", [{}, {"split": {"method": "time", "column": "t"}}])
+def test_where_every_row_is_alone_or_in_order_of_time_nothing_belongs_together(spec: dict[str, Any], tmp_path: Path):
+    found, _ = divided(tmp_path, a_frame(), **spec)
+    assert "block" not in found
+
+
+@pytest.mark.parametrize(
     ("code", "spec"),
     [
         ("empty_part", {"split": {"method": "predefined", "column": "all_train"}}),
