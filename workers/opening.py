@@ -21,5 +21,5 @@ def opened(spec: JobSpec, outputs: Mapping[str, Mapping[str, Any]]) -> dict[str,
     return {
         **plan, "max_seconds": tuning.max_seconds, "patience": tuning.patience, "whole_grid": whole_grid,
         "cells": facts.rows * facts.features, "refit_factor": refit_factor(rows, folds=plan.get("folds", 0)),
-        "deterministic": deterministic, "threads": spec.resources.threads, "ended": False, "ended_by": None,
+        "facts": asdict(facts), "deterministic": deterministic, "threads": spec.resources.threads, "ended": False, "ended_by": None,
     }  # fmt: skip

@@ -24,6 +24,7 @@ from workers import clerk, earlier, planning
 from workers.clerk import Claim
 from workers.context import Blob, Context, Done, FanOut, Outcome, Refused
 from workers.earlier import Found, Reuse
+from workers.kin import warm_start
 from workers.lease import Keeper
 from workers.loading import Loaded, load
 from workers.memory import give_back, peak_bytes, reset_peak
@@ -31,6 +32,7 @@ from workers.onward import Settlement
 from workers.opening import opened
 from workers.reuse import READS, key_of
 from workers.room import Room
+from workers.search.facts import facts_of
 from workers.stages import deploy, evaluate, gate, ingest, register, split, train, transform, tune, validate
 from workers.work import Work, begin_budget, checkpoints_for, context_for, threads_for
 from workers.workspace import JobWorkspace
@@ -127,7 +129,7 @@ def _one_stage(work: Work, stage: str) -> str | None:
         raise
     finally:
         workspace.close()
-    search = opened(work.loaded.spec, work.loaded.outputs) if isinstance(outcome, FanOut) else {}
+    search = _opened(work) if isinstance(outcome, FanOut) else {}
     settlement = Settlement(
         stage, outcome, time.monotonic() - began, dict(workspace.made), work.lines[:], reuse, peak_bytes(), search
     )
@@ -140,6 +142,13 @@ def _one_stage(work: Work, stage: str) -> str | None:
     work.checkpoints.clear()
     _remember(work.loaded, stage, outcome, workspace.made)
     return following
+
+
+def _opened(work: Work) -> dict[str, Any]:
+    """What the search that the stage asks for begins with; written down, it is the same for all workers and retries."""
+    spec, facts = work.loaded.spec, facts_of(work.loaded.outputs)
+    warm = patiently(work.keeper, lambda: warm_start(work.room.engine, work.claim, spec, facts))
+    return {**opened(spec, work.loaded.outputs), "warm": warm}
 
 
 def _done_before_or_now(

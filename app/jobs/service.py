@@ -68,11 +68,22 @@ def _refuse_unknown_sources(session: Session, spec: JobSpec, project_id: str) ->
                 pointer += "/connection"
         if fault:
             faults.append(Violation(pointer, *fault))
+    faults += _warm_start_faults(session, spec, project_id=project_id)
     fault = _reference_fault(session, spec, project_id=project_id)
     if fault:
         faults.append(Violation("/validation/drift/reference", *fault))
     if faults:
-        raise InvalidSpec(f"{len(faults)} of the tables that the spec names cannot be read.", violations=faults)
+        raise InvalidSpec(f"{len(faults)} of the things that the spec names cannot be used.", violations=faults)
+
+
+def _warm_start_faults(session: Session, spec: JobSpec, *, project_id: str) -> list[Violation]:
+    named = spec.tuning.warm_start if isinstance(spec.tuning.warm_start, list) else []
+    known = set(session.scalars(select(Job.id).where(Job.project_id == project_id, Job.id.in_(named))))
+    return [
+        Violation(f"/tuning/warm_start/{place}", "unknown_job", f"there is no job {job_id}", "See GET /v1/jobs.")
+        for place, job_id in enumerate(named)
+        if job_id not in known
+    ]
 
 
 def _reference_fault(session: Session, spec: JobSpec, *, project_id: str) -> tuple[str, str, str] | None:

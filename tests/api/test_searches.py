@@ -139,3 +139,14 @@ def test_charts_of_nothing_are_none_and_of_one_point_are_drawn():
 
 def test_the_best_stands_until_a_better_one_comes():
     assert steps([(1.0, 5.0), (3.0, 4.0)], until=6.0) == [(1.0, 5.0), (3.0, 5.0), (3.0, 4.0), (6.0, 4.0)]
+
+
+def test_a_warm_start_from_a_job_that_is_not_there_is_refused_at_once(tenant: Tenant, stranger: Tenant):
+    mine, foreign = tenant.job(), stranger.job()
+    spec = tenant.get(f"/v1/jobs/{mine}/spec").json()["spec"]
+    spec["tuning"]["warm_start"] = [mine, foreign]
+    answer = tenant.post("/v1/jobs", spec)
+    assert answer.status_code == 422
+    assert [(fault["pointer"], fault["code"]) for fault in answer.json()["errors"]] == [
+        ("/tuning/warm_start/1", "unknown_job")
+    ]
