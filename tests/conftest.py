@@ -12,6 +12,7 @@ from tests.driver import Receiver, RunningStack
 from tests.mariadb import MariaDB
 
 LEASE_SECONDS = 4
+CHECKPOINT_SECONDS = 0.5
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +52,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     variables = {
         "TRAINHOUSE_SQLITE_DIR": str(tmp_path_factory.mktemp("sqlite")),
         "TRAINHOUSE_LEASE_SECONDS": str(LEASE_SECONDS),
+        "TRAINHOUSE_CHECKPOINT_SECONDS": str(CHECKPOINT_SECONDS),
         "TRAINHOUSE_EGRESS_ALLOW": "127.0.0.0/8",
         "TRAINHOUSE_ENVIRONMENT": "development",
     }
