@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from benchmarks.peers.house import House, commit
 from benchmarks.peers.measure import value_of
 from benchmarks.peers.memory import Peak
 from benchmarks.peers.tables import CACHE, Contest, MissingData, contest, folder_of, named
+from standalone.supervisor import interrupts
 
 OWN = "trainhouse"
 SYSTEMS = (OWN, *environments.PEERS)
@@ -36,6 +37,7 @@ OVERRUN = 3
 START_SECONDS = 180
 """What a peer may take besides its fit: to start, to read the table, and to predict."""
 HERE = Path(__file__).parent
+Lines = Mapping[tuple[Any, ...], dict[str, Any]]
 
 
 class Failed(Exception):
@@ -49,22 +51,28 @@ class Failed(Exception):
 def main() -> None:
     """Runs what is missing."""
     asked = arguments()
-    ends = time.monotonic() + 60 * asked.stop_after
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CPUS])
+    pairs = [(name, system) for name in named(asked.tables) for system in asked.systems]
+    with interrupts():
+        run_missing(asked, pairs, ends=time.monotonic() + 60 * asked.stop_after)
+    left = sum(len(missing(results.kept(), asked, name, system)) for name, system in pairs)
+    print(f"{left} runs are left; the same command goes on from here" if left else "nothing is missing")
+
+
+def run_missing(asked: argparse.Namespace, pairs: list[tuple[str, str]], *, ends: float) -> None:
+    """Runs what has no result, by table and system, as long as a run can be expected to end in time."""
 
     def over() -> bool:
         return time.monotonic() + expected_seconds(asked.seconds) > ends
 
-    for name, system in ((name, system) for name in named(asked.tables) for system in asked.systems):
-        seeds = missing(asked, name, system)
+    for name, system in pairs:
+        seeds = missing(results.kept(), asked, name, system)
         if not seeds or over():
             continue
         with opened(system) as house:
             for seed in seeds:
                 if not over():
                     record(asked, system, contest_of(name, seed, asked.data), house)
-    left = sum(len(missing(asked, name, system)) for name in named(asked.tables) for system in asked.systems)
-    print(f"{left} runs are left; the same command goes on from here" if left else "nothing is missing")
 
 
 def arguments() -> argparse.Namespace:
@@ -80,9 +88,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def missing(asked: argparse.Namespace, name: str, system: str) -> list[int]:
-    """The seeds that have no result; with `--anew`, none of this commit."""
-    known = results.kept()
+def missing(known: Lines, asked: argparse.Namespace, name: str, system: str) -> list[int]:
+    """The seeds that have no result; for a system of `--anew`, none of the service's present commit."""
     found = {seed: known.get((name, system, seed, asked.seconds)) for seed in range(asked.seeds)}
     if system in asked.anew:
         found = {seed: line if line and line["commit"] == commit() else None for seed, line in found.items()}

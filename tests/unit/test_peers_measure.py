@@ -3,15 +3,18 @@
 import os
 import subprocess
 import sys
+from argparse import Namespace
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.peers import results
+from benchmarks.peers.house import commit
 from benchmarks.peers.measure import mean_ranks, paired, ranks, resampled, value_of
 from benchmarks.peers.memory import Peak
 from benchmarks.peers.report import placed
+from benchmarks.peers.run import missing
 from workers.measures.samples import Rows
 
 
@@ -85,6 +88,17 @@ def test_the_newest_line_counts_and_one_that_was_cut_short_is_passed_over(tmp_pa
         out.write('{"table": "t", "sys')
     results.append(line | {"seed": 1}, file)
     assert results.kept(file) == {("t", "s", 0, 60): line | {"value": 2}, ("t", "s", 1, 60): line | {"seed": 1}}
+
+
+def test_only_seeds_without_a_line_run_and_those_of_other_commits_where_that_is_asked_for():
+    known = {("adult", "flaml", 0, 60): {"commit": commit()}, ("adult", "flaml", 1, 60): {"commit": "another"}}
+    asked = Namespace(seeds=3, seconds=60, anew=[])
+    assert missing(known, asked, "adult", "flaml") == [2]
+    assert missing(known, asked, "adult", "h2o") == [0, 1, 2]
+    asked.anew = ["flaml"]
+    assert missing(known, asked, "adult", "flaml") == [1, 2]
+    asked.seconds = 300
+    assert missing(known, asked, "adult", "flaml") == [0, 1, 2]
 
 
 def test_the_report_replaces_what_stands_between_its_markers_and_nothing_else():
