@@ -66,26 +66,29 @@ class CatboostParams(Part):
 
 
 class ForestParams(Part):
-    """Parameters of scikit-learn's forests."""
+    """Parameters of scikit-learn's forests; above 200,000 training rows each tree is grown on as many of them."""
 
     n_estimators: Annotated[int, Field(ge=1, le=5_000)] = 300
     max_depth: Annotated[int, Field(ge=1, le=64)] | None = None
-    min_samples_leaf: Annotated[int, Field(ge=1, le=100_000)] = 1
+    min_samples_leaf: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Left out: 1 for numbers, about 5 for classes, about 20 for objectives quantile and huber."""
     min_samples_split: Annotated[int, Field(ge=2, le=100_000)] = 2
     max_leaf_nodes: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    """Left out: as many as keep the whole forest below about 100 MB."""
     max_features: Share | Literal["sqrt", "log2"] = "sqrt"
     bootstrap: bool | None = None
     """Left out: what is usual, rows drawn again for `random_forest` and all rows for `extra_trees`."""
 
 
 class LinearParams(Part):
-    """Parameters of the linear trainer: logistic regression for classes, ridge or elastic net for numbers."""
+    """Parameters of the linear trainer; they mean what they mean in scikit-learn's logistic regression and ridge."""
 
     C: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Inverse strength of regularisation, for classes."""
     alpha: Strength = 1.0
     """Strength of regularisation, for numbers."""
     l1_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of the penalty that is absolute: 0 is ridge, 1 lasso."""
 
 
 PARAMS: dict[str, type[Part]] = {

@@ -24,7 +24,7 @@ from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
 from workers.trainers import grove
 from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe
-from workers.trainers.growing import Grower, Kind
+from workers.trainers.growing import Answers, Grower, Kind
 from workers.trainers.ordering import Reading, Singles
 from workers.trainers.watching import Watch
 
@@ -41,20 +41,14 @@ class ForestFitted(Fitted):
     Attributes:
         reading: How rows are read.
         trees: The trees.
-        gains: (features,) Sums over the trees of each feature's share of the impurity that a tree takes away.
-        prior: (outputs,) What the one more tree answers; none where it is empty.
-        classes: 0 for regression.
-        centre: Added to a number after it was multiplied by `scale`; both are those of the training target.
-        scale: See `centre`.
+        gains: (trees, features) Each feature's share of the impurity that a tree takes away.
+        about: What their sums mean.
     """
 
     reading: Reading
     trees: Sequence[grove.Grown]
     gains: Floats
-    prior: Floats
-    classes: int
-    centre: float
-    scale: float
+    about: Answers
     threads: int = 1
 
     def predict(self, x: Floats) -> Floats:
@@ -64,33 +58,23 @@ class ForestFitted(Fitted):
             rows = slice(start, start + self.threads * grove.ROWS_AT_A_TIME)
             read = self.reading.read(x[rows])
             out[rows] = grove.total(self.trees, read, outputs=self.outputs, threads=self.threads)
-        return self.answer(out)
+        return self.about.answer(out, len(self.trees))
 
     @property
     def outputs(self) -> int:
         """How many numbers a tree answers."""
         return self.trees[0].values.shape[1]
 
-    def answer(self, total: Floats) -> Floats:
-        """What sums (rows, outputs) over the trees say."""
-        mean = (total + self.prior) / (len(self.trees) + 1) if len(self.prior) else total / len(self.trees)
-        if self.classes == 2:
-            return np.column_stack((1.0 - mean[:, 0], mean[:, 0]))
-        if self.classes:
-            shares: Floats = mean / mean.sum(axis=1, keepdims=True)
-            return shares
-        number: Floats = self.centre + self.scale * mean[:, 0]
-        return number
-
     def importances(self, x: Floats) -> Floats:  # noqa: ARG002  # trees know without
         """Mean shares of the impurity taken away; `x` is not needed."""
-        return self.gains / self.gains.sum() if self.gains.sum() > 0 else self.gains
+        mean: Floats = self.gains.mean(axis=0)
+        return mean / mean.sum() if mean.sum() > 0 else mean
 
     def save(self, path: Path) -> None:
         """NumPy's .npz: what the forest is as JSON, and its trees as `grove.packed` has them."""
         about = {
-            "format": FORMAT, "classes": self.classes, "centre": self.centre, "scale": self.scale,
-            "prior": self.prior.tolist(), "reading": self.reading.state(),
+            "format": FORMAT, "classes": self.about.classes, "centre": self.about.centre, "scale": self.about.scale,
+            "prior": self.about.prior.tolist(), "reading": self.reading.state(),
         }  # fmt: skip
         arrays: dict[str, Any] = {"about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)}
         arrays |= {"gains": self.gains, **grove.packed(self.trees)}
@@ -120,12 +104,12 @@ class ForestTrainer:
         if company.resume is not None:
             forest.resume(self.load(company.resume))
         forest.grow(most, leaves=grower.most_leaves(most))
-        return forest.fitted()
+        return forest.fitted(forest.watch.kept)
 
     def load(self, path: Path, *, threads: int = 1) -> ForestFitted:
         """See `Trainer.load`."""
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 return _restored({name: archive[name] for name in archive.files}, threads)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError, BadZipFile) as error:
             raise DigestMismatch("The file is no forest.") from error
@@ -136,13 +120,14 @@ def _restored(arrays: Mapping[str, Any], threads: int) -> ForestFitted:
     if about["format"] != FORMAT:
         raise ValueError("another format")
     gains = arrays["gains"]
-    reading = Reading.restored(about["reading"], len(gains))
-    trees, prior = grove.unpacked(arrays, len(gains)), np.array(about["prior"], dtype=np.float64)
-    if not trees or len(prior) not in {0, trees[0].values.shape[1]}:
+    count, features = gains.shape
+    reading = Reading.restored(about["reading"], features)
+    trees, prior = grove.unpacked(arrays, features), np.array(about["prior"], dtype=np.float64)
+    if not trees or len(trees) != count or len(prior) not in {0, trees[0].values.shape[1]}:
         raise ValueError("the parts do not fit together")
     return ForestFitted(
-        iterations=len(trees), reading=reading, trees=trees, gains=gains, prior=prior, classes=int(about["classes"]),
-        centre=float(about["centre"]), scale=float(about["scale"]), threads=threads,
+        iterations=len(trees), reading=reading, trees=trees, gains=gains, threads=threads,
+        about=Answers(prior, int(about["classes"]), float(about["centre"]), float(about["scale"])),
     )  # fmt: skip
 
 
@@ -152,13 +137,13 @@ class _Forest:
     def __init__(self, grower: Grower, held: Singles | None, watch: Watch) -> None:
         self.grower, self.held, self.watch, self.threads = grower, held, watch, watch.company.threads
         self.trees: list[grove.Grown] = []
-        self.gains = np.zeros(grower.x.shape[1])
+        self.gains: list[Floats] = []
         self.said = np.zeros((0 if held is None else len(held), grower.outputs))
         self.ended = False
 
     def resume(self, before: ForestFitted) -> None:
         """Takes the trees of `before`."""
-        self.trees, self.gains = list(before.trees), before.gains.copy()
+        self.trees, self.gains = list(before.trees), list(before.gains)
         if self.held is not None:
             self.said = grove.total(self.trees, self.held, outputs=self.grower.outputs, threads=self.threads)
         self._tell()
@@ -182,20 +167,19 @@ class _Forest:
 
     def _add(self, tree: grove.Grown, gains: Floats) -> None:
         self.trees.append(tree)
-        self.gains += gains
+        self.gains.append(gains)
         if self.held is not None:
             self.said += tree.answers(self.held)
         self._tell()
 
     def _tell(self) -> None:
-        now, count = self.fitted(), len(self.trees)
-        value = self.watch.measured(None if self.held is None else now.answer(self.said))
-        self.ended = not self.watch.go_on(count, value, (count, now.save))
+        count = len(self.trees)
+        value = self.watch.measured(None if self.held is None else self.grower.about.answer(self.said, count))
+        self.ended = not self.watch.go_on(count, value, (count, lambda path: self.fitted(count).save(path)))
 
-    def fitted(self) -> ForestFitted:
-        """The forest as it stands."""
+    def fitted(self, count: int) -> ForestFitted:
+        """The forest of the first `count` trees."""
         return ForestFitted(
-            iterations=len(self.trees), timed_out=self.watch.timed_out, reading=self.grower.reading,
-            trees=tuple(self.trees), gains=self.gains.copy(), prior=self.grower.prior, classes=self.grower.classes,
-            centre=self.grower.centre, scale=self.grower.scale, threads=self.threads,
+            iterations=count, timed_out=self.watch.timed_out, reading=self.grower.reading,
+            trees=self.trees[:count], gains=np.array(self.gains[:count]), about=self.grower.about, threads=self.threads,
         )  # fmt: skip

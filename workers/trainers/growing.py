@@ -23,8 +23,42 @@ MOST_LEAVES = 1_200_000
 """Leaves of a whole forest: more take too much memory where they are walked through."""
 LEAF_BYTES, OUTPUT_BYTES = 32, 4
 FEWEST_LEAVES = 32
-LEAST_ROWS = 20
-"""Rows of a leaf that a quantile or Huber's loss is found from, where there are enough and nobody says otherwise."""
+LEAST_ROWS = {"probability": 5, "quantile": 20, "huber": 20}
+"""Rows of a leaf, left open, by what is found from them; means have 1.
+
+Five is what ranger's ten rows a split for probability forests come to (Malley et al. 2012,
+https://doi.org/10.3414/ME00-01-0052).
+"""
+SHARE_OF_ROWS = 20
+"""A leaf, left open, takes no more than one of so many rows."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the sums of a forest's trees mean.
+
+    Attributes:
+        prior: (outputs,) What the one more tree answers; none where it is empty.
+        classes: 0 for regression.
+        centre: Added to a number after it was multiplied by `scale`; both are those of the training target.
+        scale: See `centre`.
+    """
+
+    prior: Floats
+    classes: int = 0
+    centre: float = 0.0
+    scale: float = 1.0
+
+    def answer(self, total: Floats, trees: int) -> Floats:
+        """What sums (rows, outputs) over so many trees say; see `Fitted.predict`."""
+        mean = (total + self.prior) / (trees + 1) if len(self.prior) else total / trees
+        if self.classes == 2:
+            return np.column_stack((1.0 - mean[:, 0], mean[:, 0]))
+        if self.classes:
+            shares: Floats = mean / mean.sum(axis=1, keepdims=True)
+            return shares
+        number: Floats = self.centre + self.scale * mean[:, 0]
+        return number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +69,7 @@ class Grower:
         x: (train rows, features) as `reading` reads them.
         y: (train rows,) class index, or the target in standard deviations; in means where counts are predicted.
         weight: (train rows,) Weights.
-        prior: See `ForestFitted`, as are `classes`, `centre` and `scale`.
-        outputs: How many numbers a leaf holds.
+        about: What the trees' sums will mean.
         ways: (features,) 1, -1 or 0.
     """
 
@@ -44,10 +77,7 @@ class Grower:
     x: Singles
     y: Floats
     weight: Floats
-    prior: Floats
-    classes: int
-    centre: float
-    scale: float
+    about: Answers
     ways: Indices
     params: ForestParams
     recipe: Recipe
@@ -61,31 +91,22 @@ class Grower:
             InvalidData: a count is below 0.
             InvalidSpec: what must be monotone cannot be.
         """
-        y, classes = data.y[fold.train], len(data.classes)
         given = train_weights(data, fold, recipe.class_weight)
-        prior, centre, scale = np.empty(0), 0.0, 1.0
-        targets = y[:, None]
-        if classes:
-            prior = class_shares(y, given, classes)[1 if classes == 2 else 0 :]
-            targets = targets if classes == 2 else (targets == np.arange(classes)).astype(np.float64)
-        elif recipe.objective == "poisson":
-            y, scale = counted_target(y, given)
-            prior, targets = np.ones(1), y[:, None]
-        else:
-            y, centre, scale = standard_target(y, given)
-            targets = y[:, None]
+        y, about = _target(data, fold, recipe, given)
+        several = about.classes > 2
+        targets = (y[:, None] == np.arange(about.classes)).astype(np.float64) if several else y[:, None]
         weight = np.ones(len(y)) if given is None else given
         reading = Reading.learn(data.x, fold.train, data.categorical, targets, weight)
         return cls(
-            reading=reading, x=reading.read_rows(data.x, fold.train), y=y, weight=weight, prior=prior, classes=classes,
-            centre=centre, scale=scale, ways=np.array(directions(data, recipe)), params=_params(recipe, len(y)),
+            reading=reading, x=reading.read_rows(data.x, fold.train), y=y, weight=weight, about=about,
+            ways=np.array(directions(data, recipe)), params=_params(recipe, rows=len(y), classes=about.classes),
             recipe=recipe, kind=kind,
         )  # fmt: skip
 
     @property
     def outputs(self) -> int:
         """How many numbers a leaf holds."""
-        return self.classes if self.classes > 2 else 1
+        return self.about.classes if self.about.classes > 2 else 1
 
     def most_leaves(self, trees: int) -> int | None:
         """Leaves of one of `trees` trees; None where its rows cannot make more than are allowed."""
@@ -93,7 +114,8 @@ class Grower:
             return self.params.max_leaf_nodes
         whole = min(MOST_LEAVES, MOST_BYTES // (LEAF_BYTES + OUTPUT_BYTES * self.outputs))
         most = max(FEWEST_LEAVES, whole // trees)
-        return most if min(len(self.y), MOST_ROWS) // self.params.min_samples_leaf > most else None
+        least = self.params.min_samples_leaf or 1
+        return most if min(len(self.y), MOST_ROWS) // least > most else None
 
     def tree(self, number: int, most_leaves: int | None) -> tuple[grove.Grown, Floats]:
         """(the tree of that number, (features,) each feature's share of the impurity that it takes away).
@@ -133,7 +155,7 @@ class Grower:
             "min_samples_split": params.min_samples_split, "max_features": params.max_features,
             "monotonic_cst": self.ways if self.ways.any() else None,
         }  # fmt: skip
-        if self.classes:
+        if self.about.classes:
             return DecisionTreeClassifier(**about)
         # A draw without any event has no deviance to lessen.
         counts = self.recipe.objective == "poisson" and positive
@@ -143,18 +165,31 @@ class Grower:
         """(nodes, outputs) What the nodes answer; only leaves count."""
         tree = estimator.tree_
         own: Floats = tree.value[:, 0, :]
-        if self.classes:
-            every = np.zeros((len(own), self.classes))
+        if self.about.classes:
+            every = np.zeros((len(own), self.about.classes))
             every[:, estimator.classes_.astype(np.int64)] = own
-            return every[:, 1:] if self.classes == 2 else every
+            return every[:, 1:] if self.about.classes == 2 else every
         if self.recipe.objective not in {"quantile", "huber"}:
             return own
         found = leaves.again(tree.apply(self.x[rows]), self.y[rows], weight, nodes=len(own), recipe=self.recipe)
         return (leaves.bounded(tree, found, self.ways) if self.ways.any() else found)[:, None]
 
 
-def _params(recipe: Recipe, rows: int) -> ForestParams:
+def _target(data: Prepared, fold: Fold, recipe: Recipe, weight: Floats | None) -> tuple[Floats, Answers]:
+    """((train rows,) what the trees learn, what their sums will mean)."""
+    y, classes = data.y[fold.train], len(data.classes)
+    if classes:
+        return y, Answers(class_shares(y, weight, classes)[1 if classes == 2 else 0 :], classes)
+    if recipe.objective == "poisson":
+        counts, mean = counted_target(y, weight)
+        return counts, Answers(np.ones(1), scale=mean)
+    standard, centre, scale = standard_target(y, weight)
+    return standard, Answers(np.empty(0), 0, centre, scale)
+
+
+def _params(recipe: Recipe, *, rows: int, classes: int) -> ForestParams:
+    """The parameters, with what was left open chosen."""
     found = ForestParams(**recipe.params)
-    if recipe.objective in {"quantile", "huber"} and "min_samples_leaf" not in recipe.params:
-        return found.model_copy(update={"min_samples_leaf": max(1, min(LEAST_ROWS, rows // 50))})
-    return found
+    least = LEAST_ROWS.get("probability" if classes else recipe.objective, 1)
+    chosen = found.min_samples_leaf or max(1, min(least, rows // SHARE_OF_ROWS))
+    return found.model_copy(update={"min_samples_leaf": chosen})
