@@ -30,7 +30,7 @@ def test_train_puts_a_model_and_says_what_it_is(tmp_path, task):
     outcome = train.run(ctx)
     assert ctx.workspace.get("model_train").stat().st_size > 0
     assert set(outcome.output) == {
-        "algorithm", "params", "iterations", "value", "metric", "metrics", "folds", "facts", "seconds",
+        "algorithm", "params", "iterations", "value", "metric", "metrics", "folds", "facts",
     }  # fmt: skip
     assert outcome.output["value"] == outcome.metrics["validation"][outcome.output["metric"]]["value"]
     json.dumps(outcome.output, allow_nan=False)

@@ -32,7 +32,7 @@ class Contender:
         number: Of its trial; None for the fit of the train stage.
         value: The tuning metric on the scored rows; None where it has none, which only the train stage's fit may lack.
         iterations: See `Scored.iterations`.
-        seconds: That all its fits took, where known.
+        seconds: That all its fits took.
         metrics: By name, `{"value": …}` on the scored rows.
         facts: See `Scored.facts`.
         model: The stored model of a trial; None for the fit of the train stage, whose artifacts have names.
@@ -43,7 +43,7 @@ class Contender:
     candidate: Candidate
     value: float | None
     iterations: int
-    seconds: float | None
+    seconds: float
     metrics: Mapping[str, Mapping[str, Any]]
     facts: Mapping[str, Any]
     model: Blob | None = None
@@ -99,7 +99,7 @@ def _among_the_best(ctx: Context, trial: TrialResult, *, plan: Plan) -> bool:
 def _of_trial(ctx: Context, trial: TrialResult) -> Contender:
     return Contender(
         trial.number, candidate_of(ctx.spec, trial.params), trial.value, int(trial.iterations or 0),
-        trial.duration_seconds, {name: {"value": value} for name, value in trial.metrics.items()}, trial.facts,
+        _seconds(trial.facts), {name: {"value": value} for name, value in trial.metrics.items()}, trial.facts,
         trial.model, trial.predictions,
     )  # fmt: skip
 
@@ -107,8 +107,12 @@ def _of_trial(ctx: Context, trial: TrialResult) -> Contender:
 def _of_train(ctx: Context, trained: Mapping[str, Any]) -> Contender:
     return Contender(
         None, candidate_of(ctx.spec, trained["params"]), trained["value"], int(trained["iterations"]),
-        trained.get("seconds"), trained["metrics"], trained.get("facts", {}),
+        _seconds(trained["facts"]), trained["metrics"], trained["facts"],
     )  # fmt: skip
+
+
+def _seconds(facts: Mapping[str, Any]) -> float:
+    return float(facts.get("fit_seconds", 0.0))
 
 
 def chosen(ctx: Context, *, plan: Plan) -> Weighted:

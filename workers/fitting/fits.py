@@ -87,15 +87,8 @@ def fit_and_score(
         fitted = _fit(ctx, data, candidate, Fold.of_parts(data), record, deadline=deadline, key="fit")
         rows = scored_rows(data, 0)
         predictions = fitted.predict(data.x[rows])
-        return _scored(
-            ctx,
-            data,
-            candidate,
-            predictions,
-            [fitted],
-            records=[record],
-            facts=_costs(ctx, data, rows, candidate, [fitted]),
-        )
+        facts = _costs(ctx, data, rows, candidate, [fitted])
+        return _scored(ctx, data, candidate, predictions, [fitted], records=[record], facts=facts)
 
 
 def _fit(
@@ -164,9 +157,9 @@ def _costs(
     return found
 
 
-def packed_all(candidate: Candidate, models: Sequence[Fitted], *, weight: float = 1.0) -> list[Packed]:
-    """`models` of `candidate` as members that share `weight` evenly."""
-    share = weight / len(models)
+def packed_all(candidate: Candidate, models: Sequence[Fitted]) -> list[Packed]:
+    """`models` of `candidate` as members of equal weight."""
+    share = 1.0 / len(models)
     return [ensemble.packed(candidate.algorithm, candidate.params, model, weight=share) for model in models]
 
 
@@ -196,17 +189,13 @@ def _scored(
     records: list[Recorder],
     facts: Mapping[str, Any],
 ) -> Scored:
-    metric, metrics = (
-        metric_for(ctx, data.task),
-        measured(ctx, data, scored_rows(data, int(len(models) > 1)), predictions),
-    )
-    timed_out = any(model.timed_out for model in models)
-    rounds = records[0].rounds
+    metric = metric_for(ctx, data.task)
+    metrics = measured(ctx, data, scored_rows(data, len(models) if len(models) > 1 else 0), predictions)
+    timed_out, rounds = any(model.timed_out for model in models), records[0].rounds
     return Scored(
-        candidate=candidate, models=tuple(models), metric=metric,
-        value=metrics[metric]["value"], metrics=metrics, predictions=predictions,
-        iterations=best_together(records, [model.iterations for model in models]), curve=thinned(together(records)), rounds=rounds,
-        bounded=rounds < ctx.spec.training.max_iterations, timed_out=timed_out,
+        candidate=candidate, models=tuple(models), metric=metric, value=metrics[metric]["value"], metrics=metrics,
+        predictions=predictions, iterations=best_together(records, [model.iterations for model in models]),
+        curve=thinned(together(records)), rounds=rounds, bounded=rounds < ctx.spec.training.max_iterations, timed_out=timed_out,
         facts={
             "threads": ctx.threads, "timed_out": timed_out, "ran": sum(record.reached for record in records),
             "fit_seconds": round(sum(record.seconds for record in records), 6), **facts,

@@ -70,8 +70,8 @@ def finals(ctx: Context, members: Weighted, *, plan: Plan) -> list[Final]:
     """`members`, fitted again where the plan asks for it and the budget allows it, the heaviest first.
 
     A member without time for its refit answers with the search's model. Over folds the models of the folds answer in
-    any case, and the refit beside them with the weight of one: on tables of a few hundred rows they were better
-    together than the refit alone, and less spread (`benchmarks/small_data.py`).
+    any case, and the refit beside them with the weight of one: on tables of a few hundred rows they are better together
+    than the refit alone, and steadier (`benchmarks/after_folds.py`).
 
     Raises:
         MachineError: the library failed.
@@ -148,12 +148,12 @@ def rounds_for(ctx: Context, data: Prepared, contender: Contender) -> int:
 
 
 def seconds_needed(ctx: Context, contender: Contender) -> float:
-    """What the refit will take, judged by the search's fit with some caution; 0 where that is not known.
+    """What the refit will take, judged by the search's fit with some caution.
 
     Twice the threads are taken to be 1.4 times as fast, the least that was measured for boosting.
     """
     data, facts = matrix_of(ctx), contender.facts
-    took = CAUTION * (contender.seconds or 0.0) * growth(ctx, data)
+    took = CAUTION * contender.seconds * growth(ctx, data)
     faster = math.sqrt(max(1, ctx.threads) / max(1, facts.get("threads", 1)))
     if contender.candidate.algorithm in BOOSTED and facts.get("ran"):
         return took * rounds_for(ctx, data, contender) / float(facts["ran"]) / faster

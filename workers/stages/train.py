@@ -1,7 +1,5 @@
 """Train: one fit of the caller's parameters, the model that the search has to beat."""
 
-import time
-
 from workers.context import Context, Done, Warned
 from workers.fitting import folds as folding
 from workers.fitting.candidates import candidate_of, soft_deadline
@@ -20,21 +18,23 @@ SHARE_OF_TIME = 0.4
 def run(ctx: Context) -> Done:
     """Fits `training.params` and scores the fit as trials will be; puts `predictions_train` and `model_train`.
 
+    Output: `{algorithm, params, iterations, value, metric, metrics, folds, facts}`; `folds` is how many there are in
+    this job, for its trials too.
+
     Raises:
         InvalidData, InvalidSpec, MachineError, DeadlineExceeded: see `workers.fitting`.
     """
     asked = planned(ctx.spec, facts_of(ctx.outputs)).folds
     folds = folding.resolved(matrix_of(ctx), asked, split=ctx.outputs.get("split", {}))
-    candidate, began = candidate_of(ctx.spec, ctx.spec.training.params), time.monotonic()
+    candidate = candidate_of(ctx.spec, ctx.spec.training.params)
     scored = fit_and_score(ctx, candidate, folds=folds, deadline=soft_deadline(ctx, share=SHARE_OF_TIME))
-    seconds = round(time.monotonic() - began, 3)
     facts = {**scored.facts, **_put(ctx, scored)}
     said = {"algorithm": candidate.algorithm, "iterations": scored.iterations, "metric": scored.metric,
             "value": scored.value, "folds": folds}  # fmt: skip
     return Done(
         summary={**said, "model_bytes": facts.get("model_bytes"), "spread": facts.get("spread")},
         output={
-            **said, "params": dict(candidate.params), "facts": facts, "seconds": seconds,
+            **said, "params": dict(candidate.params), "facts": facts,
             "metrics": {name: dict(entry) for name, entry in scored.metrics.items()},
         },
         warnings=(*_warnings(ctx, scored), *_fewer(asked, folds)),
