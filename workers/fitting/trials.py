@@ -53,7 +53,7 @@ def run_trial(ctx: Context, *, params: Mapping[str, Any], history: Sequence[Tria
         Cancelled, LeaseLost: whatever `ctx.progress` raises.
     """
     minimize = lower_is_better(metric_for(ctx, matrix_of(ctx).task))
-    pruning = Pruning(ctx.spec, history, minimize=minimize)
+    pruning = Pruning(ctx.spec, history, params=params, minimize=minimize)
     deadline = soft_deadline(ctx, share=0.9, seconds=ctx.spec.tuning.trial_seconds)
     folds = int(ctx.outputs.get("train", {}).get("folds", 0))
     try:
