@@ -35,7 +35,7 @@ def test_nothing_is_pruned_unasked():
 @pytest.mark.parametrize("pruner", ["median", "auto"])
 def test_lower_may_be_better(pruner):
     falling = [(step, 1.4 - value) for step, value in curve_of(0.9)]
-    history = [ended(number, {}, 0.5, curve=tuple(falling)) for number in range(6)]
+    history = [ended(number, {}, 0.5, curve=tuple(falling)) for number in range(9)]
     assert followed(history, [(step, value + 0.4) for step, value in falling], pruner=pruner, minimize=True) is not None
     assert followed(history, [(step, value - 0.1) for step, value in falling], pruner=pruner, minimize=True) is None
 
