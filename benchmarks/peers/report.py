@@ -21,7 +21,7 @@ from workers.measures.samples import Rows
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 TITLES = {
     "trainhouse": "Trainhouse", "flaml": "FLAML", "h2o": "H2O AutoML", "autogluon": "AutoGluon",
-    "optuna": "Optuna, LightGBM",
+    "optuna": "Optuna + LightGBM",
 }  # fmt: skip
 HEADINGS = {"given": "Public tables", "held-out": "Tables that nothing was tuned on"}
 PEERS = tuple(name for name in SYSTEMS if name != OWN)

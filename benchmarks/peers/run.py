@@ -53,8 +53,11 @@ def main() -> None:
     asked = arguments()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CPUS])
     pairs = [(name, system) for name in named(asked.tables) for system in asked.systems]
-    with interrupts():
-        run_missing(asked, pairs, ends=time.monotonic() + 60 * asked.stop_after)
+    try:
+        with interrupts():
+            run_missing(asked, pairs, ends=time.monotonic() + 60 * asked.stop_after)
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the same command goes on from here") from None
     left = sum(len(missing(results.kept(), asked, name, system)) for name, system in pairs)
     print(f"{left} runs are left; the same command goes on from here" if left else "nothing is missing")
 
