@@ -37,6 +37,19 @@ class Difference:
         return int(self.low > 0) - int(self.high < 0)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A system's metric on a table.
+
+    Attributes:
+        value: The mean over seeds.
+        drawn: (RESAMPLES,) that mean on test rows drawn again; the same draws for every system.
+    """
+
+    value: float
+    drawn: Floats
+
+
 def value_of(metric: str, task: TaskType, y: Floats, p: Floats) -> float:
     """The metric on all rows; y is (rows,) class indices or numbers, p (rows, classes) or (rows,)."""
     return float(METRICS[metric](Sample(Rows(task, y, p), np.ones((len(y), 1)), NO_CELLS))[0])
@@ -52,24 +65,24 @@ def resampled(metric: str, rows: Rows, *, seed: int) -> Floats:
     return np.concatenate(parts)
 
 
-def paired(metric: str, ours: Mapping[int, Rows], theirs: Mapping[int, Rows], *, same_rows: bool) -> Difference:
-    """The mean difference over seeds with its percentile interval (Efron, 1979).
+def measured(metric: str, seeds: Mapping[int, Rows], *, same_rows: bool) -> Measured:
+    """A system's metric over seeds.
 
     Args:
-        ours, theirs: By seed, the same test rows with the predictions of either.
+        seeds: By seed, the test rows with the system's predictions.
         same_rows: Whether all seeds have the same test rows; these are then drawn alike for all, since what they
             share is not learned anew by each seed.
     """
+    values = [value_of(metric, rows.task, rows.y, rows.p) for rows in seeds.values()]
+    drawn = [resampled(metric, rows, seed=0 if same_rows else seed) for seed, rows in seeds.items()]
+    return Measured(float(np.mean(values)), np.mean(drawn, axis=0))
+
+
+def paired(metric: str, ours: Measured, theirs: Measured) -> Difference:
+    """The difference on the same drawn rows, with its percentile interval (Efron, 1979)."""
     sign = -1.0 if lower_is_better(metric) else 1.0
-    drawn, plain = [], []
-    for seed in sorted(ours):
-        of_draw = 0 if same_rows else seed
-        a, b = (resampled(metric, side[seed], seed=of_draw) for side in (ours, theirs))
-        drawn.append(sign * (a - b))
-        a0, b0 = (value_of(metric, side[seed].task, side[seed].y, side[seed].p) for side in (ours, theirs))
-        plain.append(sign * (a0 - b0))
-    low, high = np.nanquantile(np.mean(drawn, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Difference(float(np.mean(plain)), float(low), float(high))
+    low, high = np.nanquantile(sign * (ours.drawn - theirs.drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Difference(sign * (ours.value - theirs.value), float(low), float(high))
 
 
 def ranks(values: Mapping[str, float | None], metric: str) -> dict[str, float]:

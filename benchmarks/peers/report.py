@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import results
-from benchmarks.peers.measure import Difference, lower_is_better, mean_ranks, paired, ranks
+from benchmarks.peers.measure import Difference, Measured, lower_is_better, mean_ranks, measured, paired, ranks
 from benchmarks.peers.run import OWN, SYSTEMS, contest_of, targets
 from benchmarks.peers.tables import CACHE, GROUPS, Contest
 from workers.measures.samples import Rows
@@ -68,12 +68,15 @@ class Bout:
     @cached_property
     def differences(self) -> dict[str, Difference]:
         """By peer that never failed, how much better Trainhouse is."""
-        same_rows = self.contests[0].in_time
-        ours = self.predicted(OWN)
-        return {
-            name: paired(self.metric, ours, self.predicted(name), same_rows=same_rows)
-            for name in PEERS if None not in (self.values[name], self.values[OWN])
-        }  # fmt: skip
+        if self.values[OWN] is None:
+            return {}
+        ours = self.measured(OWN)
+        met = [name for name in PEERS if self.values[name] is not None]
+        return {name: paired(self.metric, ours, self.measured(name)) for name in met}
+
+    def measured(self, system: str) -> Measured:
+        """A system's metric on the test rows, and on those drawn again."""
+        return measured(self.metric, self.predicted(system), same_rows=self.contests[0].in_time)
 
     def predicted(self, system: str) -> dict[int, Rows]:
         """By seed, the test rows with a system's predictions."""

@@ -11,10 +11,10 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.peers import results
 from benchmarks.peers.house import commit
-from benchmarks.peers.measure import mean_ranks, paired, ranks, resampled, value_of
+from benchmarks.peers.measure import mean_ranks, measured, paired, ranks, resampled, value_of
 from benchmarks.peers.memory import Peak
-from benchmarks.peers.report import placed
-from benchmarks.peers.run import missing
+from benchmarks.peers.report import Bout, placed, quality
+from benchmarks.peers.run import SYSTEMS, missing
 from workers.measures.samples import Rows
 
 
@@ -23,6 +23,11 @@ def numbers(seed, *, noise, rows=2_000):
     random = np.random.default_rng(seed)
     y = random.normal(size=rows)
     return Rows("regression", y, y + noise * np.random.default_rng(seed + 100).normal(size=rows))
+
+
+def compared(ours, theirs, *, same_rows=False):
+    """The paired difference of RMSE between two systems, each by seed."""
+    return paired("rmse", *(measured("rmse", side, same_rows=same_rows) for side in (ours, theirs)))
 
 
 def test_the_value_is_that_of_scikit_learn():
@@ -36,16 +41,16 @@ def test_the_value_is_that_of_scikit_learn():
 def test_less_error_counts_as_better_and_the_interval_holds_the_difference():
     ours = {seed: numbers(seed, noise=0.9) for seed in range(3)}
     theirs = {seed: numbers(seed, noise=1.0) for seed in range(3)}
-    found = paired("rmse", ours, theirs, same_rows=False)
+    found = compared(ours, theirs)
     assert found.low < found.value < found.high
     assert found.value == pytest.approx(0.1, abs=0.01)
     assert found.verdict == 1
-    assert paired("rmse", theirs, ours, same_rows=False).verdict == -1
+    assert compared(theirs, ours).verdict == -1
 
 
 def test_equal_predictions_differ_by_nothing():
     rows = {0: numbers(0, noise=1.0)}
-    found = paired("rmse", rows, rows, same_rows=False)
+    found = compared(rows, rows)
     assert (found.value, found.low, found.high, found.verdict) == (0.0, 0.0, 0.0, 0)
 
 
@@ -55,7 +60,7 @@ def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
         random = np.random.default_rng(draw)
         y = random.normal(size=300)
         a, b = (Rows("regression", y, y + random.normal(size=300)) for _side in range(2))
-        found = paired("rmse", {0: a}, {0: b}, same_rows=False)
+        found = compared({0: a}, {0: b})
         covered += found.low <= 0.0 <= found.high
     assert 52 <= covered <= 60
 
@@ -63,9 +68,9 @@ def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
 def test_seeds_with_the_same_test_rows_do_not_make_the_interval_narrower():
     one = {0: numbers(0, noise=0.9)}, {0: numbers(0, noise=1.0)}
     thrice = tuple(dict.fromkeys(range(3), side[0]) for side in one)
-    alone, together = (paired("rmse", *sides, same_rows=True) for sides in (one, thrice))
+    alone, together = (compared(*sides, same_rows=True) for sides in (one, thrice))
     assert (together.low, together.high) == pytest.approx((alone.low, alone.high))
-    apart = paired("rmse", *thrice, same_rows=False)
+    apart = compared(*thrice)
     assert apart.high - apart.low < 0.8 * (alone.high - alone.low)
 
 
@@ -99,6 +104,17 @@ def test_only_seeds_without_a_line_run_and_those_of_other_commits_where_that_is_
     assert missing(known, asked, "adult", "flaml") == [1, 2]
     asked.seconds = 300
     assert missing(known, asked, "adult", "flaml") == [0, 1, 2]
+
+
+def test_who_fails_on_one_seed_is_last_on_the_table_and_said_to_have_failed():
+    lines = {
+        name: {seed: {"status": "ok", "value": 1.0 + place} for seed in (0, 1)} for place, name in enumerate(SYSTEMS)
+    }
+    lines["flaml"][1] = {"status": "overran"}
+    bout = Bout("adult", "rmse", lines, None)
+    assert bout.ranks == {"trainhouse": 1, "flaml": 5, "h2o": 2, "autogluon": 3, "optuna": 4}
+    assert bout.best_peer == "h2o"
+    assert "| adult, rmse ↓ | 1.0000 | failed | 3.0000 | 4.0000 | 5.0000 |" in quality([bout])
 
 
 def test_the_report_replaces_what_stands_between_its_markers_and_nothing_else():
