@@ -15,8 +15,8 @@ from app.storage import BlobStore
 log = structlog.get_logger()
 
 MAGIC = b"trainhouse checkpoint 1\n"
-COST_SHARE = 0.05
-"""The most of a fit's time that saving it may take; a model that is slow to write is saved more rarely."""
+COST_SHARE, LONGEST_STRETCH = 0.05, 1.2
+"""A model whose saving takes more than this share of the fit is saved more rarely, but not much: work is lost by that."""
 
 Note = Callable[[Mapping[str, Any]], None]
 """Writes down where the fits of a stage or trial stand, by key; raises LeaseLost where they are another worker's now."""
@@ -93,7 +93,8 @@ class StoredCheckpoints:
         except (StoreUnavailable, DatabaseUnavailable) as error:
             log.warning("checkpoint_missed", key=key, reason=type(error).__name__)
         cost = time.monotonic() - now
-        self._due[key] = time.monotonic() + max(self._interval, cost / COST_SHARE)
+        stretch = min(max(self._interval, cost / COST_SHARE), self._interval * LONGEST_STRETCH)
+        self._due[key] = time.monotonic() + stretch
 
     def clear(self) -> None:
         """Removes what was saved, once the stage or trial has ended and nothing names it any more."""

@@ -190,9 +190,8 @@ def _asked(  # all that the new trial is told of
     owner: str,
     now: float,
 ) -> Asked:
-    row = session.execute(
-        select(Trial.attempt, Trial.params, Trial.checkpoint).where(Trial.job_id == job.id, Trial.number == number)
-    ).one()
+    trial = select(Trial.attempt, Trial.params, Trial.checkpoint)
+    row = session.execute(trial.where(Trial.job_id == job.id, Trial.number == number)).one()
     seen = _seen(job, rows, number) or []
     history = searching.results_of(session, [other.number for other in seen])
     search = _search(job)

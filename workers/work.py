@@ -48,8 +48,7 @@ def threads_for(work: Work, stage: str) -> Iterator[int]:
     """How many threads the stage may use; one that fits waits for a core, and holds what it uses."""
     spec, most = work.loaded.spec, work.room.most_threads
     asked = spec.resources.threads
-    fits = stage in FITTING and (stage != "tune" or work.loaded.search.get("ended", False))
-    if not fits:
+    if not _fits(work.loaded, stage):
         yield 1 if asked == "auto" else min(asked, most)
         return
     facts, deterministic = facts_of(work.loaded.outputs), spec.reproducibility.mode == "deterministic"
@@ -58,6 +57,14 @@ def threads_for(work: Work, stage: str) -> Iterator[int]:
     )
     with work.room.cores.taken(wanted, check=work.keeper.check) as got:
         yield wanted if deterministic else got
+
+
+def _fits(loaded: Loaded, stage: str) -> bool:
+    """Whether the stage fits models now: `tune` does so once its search is over, or where there is none and it refits."""
+    if stage != "tune" or loaded.search.get("ended", False):
+        return stage in FITTING
+    plan = planned(loaded.spec, facts_of(loaded.outputs))
+    return plan.strategy == "none" and (plan.refit or plan.folds > 0)
 
 
 def context_for(work: Work, workspace: JobWorkspace, *, stage: str, threads: int) -> Context:

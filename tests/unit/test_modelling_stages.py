@@ -63,7 +63,7 @@ def test_tune_asks_for_trials_and_then_takes_the_best(tmp_path):
     outcome = tune.run(ctx)
     best = min(ctx.trials, key=lambda trial: (trial.value, trial.number))
     assert best.value <= ctx.outputs["train"]["value"]
-    assert outcome.facts == {"best_trial": best.number}
+    assert outcome.facts["best_trial"] == best.number
     assert outcome.output["params"] == best.params
     assert ctx.workspace.get("model").read_bytes() == ctx.workspace.fetch(best.model).read_bytes()
 
@@ -82,13 +82,13 @@ def tuned(tmp_path, *trials, models=True):
 
 def test_equal_trials_are_decided_by_the_lowest_number(tmp_path):
     outcome = tuned(tmp_path, (0, "failed", None), (3, "complete", 1.0), (2, "complete", 1.0), (4, "pruned", 1.5))
-    assert outcome.facts == {"best_trial": 2}
+    assert outcome.facts["best_trial"] == 2
 
 
 @pytest.mark.parametrize("models", [True, False], ids=["kept models", "kept none"])
 def test_a_search_that_found_nothing_better_keeps_the_trained_model(tmp_path, models):
     outcome = tuned(tmp_path, (0, "complete", 0.1), models=models)
-    assert outcome.facts == {"best_trial": None}
+    assert outcome.facts["best_trial"] is None
     assert outcome.output["source"] == "train"
     assert codes(outcome) == {"search_did_not_help"}
 

@@ -39,10 +39,11 @@ def run(ctx: Context) -> Done | FanOut:
     path = ctx.workspace.scratch / "model"
     ensemble.write([member for final in members for member in final.packed], path)
     ctx.workspace.put("model", path, ensemble.MEDIA_TYPE)
-    _put_search(ctx, output)
+    learned = insight(ctx.spec, facts_of(ctx.outputs), ctx.trials)
+    _put_search(ctx, {**learned, "chosen": dict(output)})
     return Done(
         summary=_summary(ctx, plan, output), output=output, warnings=tuple(_warnings(ctx, plan, output)),
-        metrics={"validation": worth.metrics}, facts={"best_trial": output["number"]},
+        metrics={"validation": worth.metrics}, facts={"best_trial": output["number"], "importances": learned["importances"]},
     )  # fmt: skip
 
 
@@ -81,8 +82,7 @@ def _summary(ctx: Context, plan: Plan, output: Mapping[str, Any]) -> dict[str, A
     }  # fmt: skip
 
 
-def _put_search(ctx: Context, output: Mapping[str, Any]) -> None:
-    document = {**insight(ctx.spec, facts_of(ctx.outputs), ctx.trials), "chosen": dict(output)}
+def _put_search(ctx: Context, document: Mapping[str, Any]) -> None:
     path = ctx.workspace.scratch / "search.json"
     path.write_text(json.dumps(document, allow_nan=False, sort_keys=True), encoding="utf-8")
     ctx.workspace.put("search", path, "application/json")
