@@ -37,7 +37,7 @@ def ready(tmp_path, table, spec):
     return chain(ctx, *BEFORE)[0]
 
 
-@pytest.mark.parametrize("algorithm", ["lightgbm", "linear"])
+@pytest.mark.parametrize("algorithm", ["lightgbm", "linear", "random_forest", "extra_trees"])
 @pytest.mark.parametrize("table", [flowers, lambda: load_diabetes(as_frame=True).frame], ids=["classes", "numbers"])
 def test_a_registered_bundle_predicts_what_the_evaluation_predicted(tmp_path, algorithm, table):
     ctx = ready(tmp_path, table(), {"training": {"algorithm": algorithm}})
@@ -76,13 +76,26 @@ def test_the_bundle_holds_what_it_should_and_nothing_of_the_run(tmp_path):
     assert b"| accuracy |" in files["MODEL_CARD.md"]
 
 
-@pytest.mark.parametrize("algorithm", ["lightgbm", "linear"])
+@pytest.mark.parametrize("algorithm", ["lightgbm", "linear", "random_forest"])
 def test_the_same_spec_and_data_give_the_same_bundle(tmp_path, algorithm):
     digests = set()
     for name, threads in (("one", 1), ("two", 1)):
         ctx = ready(tmp_path / name, flowers(), {"training": {"algorithm": algorithm}})
         digests.add(register.run(replace(ctx, threads=threads, job_id=f"job_{name}")).bundle.digest)
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("algorithm", ["lightgbm", "linear", "random_forest"])
+def test_a_bundle_only_rises_with_a_column_that_is_named_monotone(tmp_path, algorithm):
+    frame = load_diabetes(as_frame=True).frame
+    training = {"algorithm": algorithm, "max_iterations": 40, "monotone": {"bmi": "increasing", "s3": "decreasing"}}
+    ctx = ready(tmp_path, frame, {"training": training})
+    bundle = open_bundle(ctx.workspace.fetch(register.run(ctx).bundle))
+    for column, way in (("bmi", 1), ("s3", -1)):
+        rows = frame.iloc[[0] * 30].drop(columns="target").assign(**{column: np.linspace(-0.2, 0.2, 30)})
+        steps = np.diff(bundle.predict(rows)["prediction"].to_numpy())
+        assert (way * steps >= -1e-9).all()
+        assert np.abs(steps).max() > 0
 
 
 def curved():

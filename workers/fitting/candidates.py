@@ -74,7 +74,7 @@ def monotone_of(ctx: Context) -> dict[str, int]:
     if not asked:
         return {}
     made = json.loads(ctx.workspace.get("lineage").read_text(encoding="utf-8"))
-    types = ctx.outputs["validate"]["features"]
+    types = dict(ctx.outputs["validate"]["features"])
     found = {}
     for column, way in asked.items():
         features = [each["feature"] for each in made if each["column"] == column]

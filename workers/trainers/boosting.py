@@ -15,6 +15,7 @@ from app.spec.extras import installs
 from workers.matrix.prepared import Prepared
 from workers.measures.metrics import metric_of
 from workers.trainers.contract import Company, Floats, Fold, Recipe, SaveTo
+from workers.trainers.scaling import not_negative
 
 MIN_DELTA = 1e-5
 """An improvement below this share of the first score does not reset the patience of early stopping."""
@@ -69,11 +70,8 @@ def target_of(data: Prepared, fold: Fold, recipe: Recipe) -> Floats:
         InvalidData: some are none that the objective, or a library that computes with 32 bits, can learn.
     """
     y = data.y[fold.train]
-    if recipe.objective == "poisson" and (y < 0).any():
-        raise InvalidData(
-            "The target has negative numbers, which objective poisson cannot learn.", code="negative_target",
-            hint="Choose another objective.",
-        )  # fmt: skip
+    if recipe.objective == "poisson":
+        not_negative(y)
     if np.abs(y).max() > LARGEST:
         raise InvalidData(
             "The target has numbers beyond 3.4e38, which boosters cannot learn.", code="target_too_large",

@@ -107,17 +107,26 @@ def standard_target(y: Floats, weight: Floats | None) -> tuple[Floats, float, fl
     return (small - centre) / spread, centre * unit, spread * unit
 
 
-def counted_target(y: Floats, weight: Floats | None) -> tuple[Floats, float]:
-    """((rows,) targets of mean 1, what they were divided by).
+def not_negative(y: Floats) -> None:
+    """Nothing, where every number of `y` may be a count.
 
     Raises:
-        InvalidData: `negative_target`, where a target is below 0.
+        InvalidData: `negative_target`.
     """
     if (y < 0).any():
         raise InvalidData(
             "The target has negative numbers, which objective poisson cannot learn.", code="negative_target",
             hint="Choose another objective.",
         )  # fmt: skip
+
+
+def counted_target(y: Floats, weight: Floats | None) -> tuple[Floats, float]:
+    """((rows,) targets of mean 1, what they were divided by).
+
+    Raises:
+        InvalidData: `negative_target`, where a target is below 0.
+    """
+    not_negative(y)
     mean = float(np.average(y, weights=weight)) or 1.0
     return y / mean, mean
 
