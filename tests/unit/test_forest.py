@@ -28,14 +28,14 @@ def fitted(data, kind="random_forest", company=None, fold=None, **recipe):
 
 @pytest.mark.parametrize(("kind", "task"), list(PEERS))
 def test_a_forest_predicts_about_as_well_as_that_of_scikit_learn(kind, task):
-    data = matrix(task, rows=1_500)
+    data = matrix(task, rows=900)
     train, test = data.where("train"), data.where("test")
-    peer = PEERS[kind, task](100, max_features="sqrt", random_state=0).fit(data.x[train], data.y[train])
+    peer = PEERS[kind, task](50, max_features="sqrt", random_state=0).fit(data.x[train], data.y[train])
     theirs = peer.predict_proba(data.x[test]) if task == "binary" else peer.predict(data.x[test])
-    ours = fitted(data, kind, max_iterations=100, params={"min_samples_leaf": 1}).predict(data.x[test])
+    ours = fitted(data, kind, max_iterations=50, params={"min_samples_leaf": 1}).predict(data.x[test])
     name = "log_loss" if task == "binary" else "rmse"
     values = [scores(task, data.y[test], each, names=[name])[name]["value"] for each in (ours, theirs)]
-    assert values[0] < values[1] * 1.05
+    assert values[0] < values[1] * 1.1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,7 +75,7 @@ def test_a_forest_stays_small_however_many_rows_there_are(monkeypatch, tmp_path)
 @pytest.mark.parametrize("objective", ["quantile", "huber", "poisson"])
 @pytest.mark.parametrize("monotone", [{}, {"plain": 1, 'with "quotes"': -1}])
 def test_other_objectives_and_monotone_forests_hold(objective, monotone):
-    data = matrix("regression", rows=1_200)
+    data = matrix("regression", rows=700)
     data = replace(data, y=np.maximum(0.0, np.round(data.y))) if objective == "poisson" else data
     found = fitted(data, objective=objective, quantile=0.8, monotone=monotone)
     test = data.where("test")
