@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.errors import InvalidSpec
+from app.errors import InvalidSpec, MachineError
 from tests.learning import codes
 from tests.modelling import after, context, matrix, result, trained
 from workers.context import TrialResult
@@ -133,6 +133,31 @@ def test_a_refit_that_its_deadline_cut_short_is_not_used(tmp_path, monkeypatch):
     (final,) = finals(ctx, ((trees, 1.0),), plan=plan_of(ctx))
     assert final.kept_for == "timed_out"
     assert final.packed == ensemble.read(trees.model_path(ctx))
+
+
+def test_members_that_surely_end_in_time_come_before_one_that_needs_luck(tmp_path):
+    ctx = searched(tmp_path, {**AUTO, "ensemble": 3})
+    slow, quick = contenders(ctx, plan=plan_of(ctx))[:2]
+    members = ((replace(slow, seconds=900.0), 0.6), (quick, 0.4))
+    found = finals(replace(ctx, budget_ends=time.monotonic() + 20.0), members, plan=plan_of(ctx))
+    assert [final.kept_for for final in found] == ["no_time", ""]
+    assert [final.weight for final in found] == [0.6, 0.4]
+
+
+def test_where_the_metric_has_no_value_the_train_stages_fit_goes_on(tmp_path):
+    data = matrix("multiclass", rows=300)
+    lacking = replace(data, y=np.where((data.part == 1) & (data.y == 2), 1.0, data.y))
+    ctx = trained(context(tmp_path, lacking, {"tuning": {"max_trials": 2, "folds": 0, "metric": "roc_auc"}}))
+    assert ctx.outputs["train"]["value"] is None
+    with pytest.raises(MachineError) as caught:
+        result(ctx, 0, {}, ())
+    assert caught.value.stable_code == "no_value"
+    failed = (TrialResult(0, "failed", {}, None, None, {}), TrialResult(1, "failed", {}, None, None, {}))
+    outcome = tune.run(replace(ctx, trials=failed))
+    assert codes(outcome) == {"no_trial_completed"}
+    assert (outcome.output["value"], outcome.output["source"]) == (None, "train")
+    ctx = after(replace(ctx, trials=failed), tune=outcome.output)
+    assert evaluate.run(ctx).metrics["test"]["roc_auc"]["value"] is not None
 
 
 def test_over_folds_their_models_and_a_refit_of_all_rows_answer_together(tmp_path, fits):

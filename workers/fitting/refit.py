@@ -78,27 +78,36 @@ def finals(ctx: Context, members: Weighted, *, plan: Plan) -> list[Final]:
         DeadlineExceeded: no time is left at all.
         Cancelled, LeaseLost: whatever `ctx.progress` raises.
     """
-    found = [
-        _final(ctx, contender, weight, plan=plan, place=(place, len(members)))
-        for place, (contender, weight) in enumerate(members)
-    ]
+    found = [_of_search(ctx, contender, weight) for contender, weight in members]
+    if not plan.refit:
+        return [replace(final, kept_for="not_asked") for final in found]
+    # Those that surely end in time come first; what is left is then tried with some luck.
+    for share in (1.0, LUCK):
+        for place, final in enumerate(found):
+            if final.kept_for == "no_time" and _is_time(ctx, final.contender, share=share):
+                found[place] = _refitted(ctx, final, place=(place, len(found)))
     return _small_enough(ctx, found)
 
 
-def _final(ctx: Context, contender: Contender, weight: float, *, plan: Plan, place: tuple[int, int]) -> Final:
-    own = Final(contender, weight, _shared(ensemble.read(contender.model_path(ctx)), weight))
-    if not plan.refit:
-        return replace(own, kept_for="not_asked")
-    ends, now = _ends(ctx), time.monotonic()
-    if now + LUCK * seconds_needed(ctx, contender) > ends:
-        return replace(own, kept_for="no_time")
-    fitted, rounds = _again(ctx, contender, ends=ends, place=place)
-    seconds = time.monotonic() - now
+def _of_search(ctx: Context, contender: Contender, weight: float) -> Final:
+    """The member with the search's own models, as long as there was no time for others."""
+    models = _shared(ensemble.read(contender.model_path(ctx)), weight)
+    return Final(contender, weight, models, kept_for="no_time")
+
+
+def _is_time(ctx: Context, contender: Contender, *, share: float) -> bool:
+    return time.monotonic() + share * seconds_needed(ctx, contender) <= _ends(ctx)
+
+
+def _refitted(ctx: Context, own: Final, *, place: tuple[int, int]) -> Final:
+    contender, began = own.contender, time.monotonic()
+    fitted, rounds = _again(ctx, contender, ends=_ends(ctx), place=place)
+    seconds = time.monotonic() - began
     if fitted.timed_out and fitted.iterations < contender.iterations:
         return replace(own, seconds=seconds, kept_for="timed_out")
     beside = own.packed if int(ctx.outputs["train"]["folds"]) else ()
-    models = _shared((*beside, *packed_all(contender.candidate, [fitted])), weight)
-    return replace(own, packed=models, rounds=rounds, seconds=seconds)
+    models = _shared((*beside, *packed_all(contender.candidate, [fitted])), own.weight)
+    return replace(own, packed=models, rounds=rounds, seconds=seconds, kept_for="")
 
 
 def _shared(members: Sequence[Packed], weight: float) -> tuple[Packed, ...]:
@@ -165,9 +174,8 @@ def _small_enough(ctx: Context, found: Sequence[Final]) -> list[Final]:
     most = ctx.spec.tuning.constraints.max_model_bytes
     if most is None or sum(size_of(final.packed) for final in found) <= most:
         return list(found)
-    return [final if final.rounds is None else _undone(ctx, final) for final in found]
-
-
-def _undone(ctx: Context, final: Final) -> Final:
-    own = _shared(ensemble.read(final.contender.model_path(ctx)), final.weight)
-    return replace(final, packed=own, rounds=None, kept_for="too_large")
+    return [
+        final if final.rounds is None else replace(
+            _of_search(ctx, final.contender, final.weight), seconds=final.seconds, kept_for="too_large",
+        ) for final in found
+    ]  # fmt: skip
