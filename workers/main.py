@@ -60,11 +60,14 @@ configure_logs(read_settings())
 
 
 def import_politely() -> None:
-    """Imports what stages and trials need. Niceness is a thread's own: what serves callers now goes first."""
+    """Imports what stages and trials need, and lets fits share bins. Niceness is a thread's own: callers go first."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), POLITE)
     for name in ("workers.pipeline", "workers.trial"):
         importlib.import_module(name)
+    known = read_settings()
+    bins = importlib.import_module("workers.trainers.binned")
+    bins.keep_in(known.scratch_dir / "bins", limit_bytes=known.scratch_bytes // 8)
     importlib.import_module("workers.isolation.fresh").warm()
 
 

@@ -103,6 +103,9 @@ class JobSpec(Part):
             raise ValueError(f"training.objective {self.training.objective} is for regression, not for a {kind} task")
         if self.training.monotone and kind == "multiclass":
             raise ValueError("training.monotone is for binary and regression tasks: several classes have no order")
+        unheld = [name for name in self.searched_algorithms() if name in {"lightgbm", "xgboost"}]
+        if self.training.monotone and self.training.objective == "quantile" and unheld:
+            raise ValueError(f"training.monotone is nothing that {' or '.join(unheld)} can hold for a quantile")
         return self
 
     def searched_algorithms(self) -> list[str]:

@@ -358,6 +358,18 @@ def test_what_cannot_be_monotone_is_refused(trainer, task, name):
     assert refused.value.stable_code == "not_monotone"
 
 
+def test_a_quantile_is_monotone_or_refused(trainer):
+    data = rows("regression")
+    try:
+        model = fitted(trainer, data, objective="quantile", monotone={"plain": 1})
+    except InvalidSpec as refused:
+        assert refused.stable_code == "not_monotone"  # noqa: PT017  # either answer is one
+    else:
+        moved = np.repeat(data.x[:20], 30, axis=0)
+        moved[:, 0] = np.tile(np.linspace(-4, 4, 30), 20)
+        assert (np.diff(model.predict(moved).reshape(20, 30), axis=1) >= -1e-9).all()
+
+
 def test_counts_are_not_negative(trainer):
     data = rows("regression")
     with pytest.raises(InvalidData) as refused:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import InvalidData, MachineError
+from app.errors import InvalidData, InvalidSpec, MachineError
 from app.spec.extras import installs
 from workers.matrix.prepared import Prepared
 from workers.measures.metrics import metric_of
-from workers.trainers.contract import Company, Floats, Fold, Recipe, SaveTo
+from workers.trainers.contract import Company, Floats, Fold, Recipe, SaveTo, directions
 from workers.trainers.scaling import not_negative
 
 MIN_DELTA = 1e-5
@@ -83,6 +83,20 @@ def target_of(data: Prepared, fold: Fold, recipe: Recipe) -> Floats:
 def huber_turn(y: Floats, recipe: Recipe) -> float:
     """Where Huber's loss turns, in units of the target `y`."""
     return recipe.huber_delta * (float(np.std(y)) or 1.0)
+
+
+def held_directions(data: Prepared, recipe: Recipe) -> list[int]:
+    """See `directions`, for libraries that set leaves anew to a quantile and forget which way they may go.
+
+    Raises:
+        InvalidSpec: a quantile is to be monotone, or what `directions` raises.
+    """
+    if recipe.objective == "quantile":
+        raise InvalidSpec(
+            "LightGBM and XGBoost cannot hold a quantile monotone.", code="not_monotone",
+            hint="Train catboost, linear, random_forest or extra_trees, or leave training.monotone out.",
+        )  # fmt: skip
+    return directions(data, recipe)
 
 
 def narrowed(x: Floats) -> Any:

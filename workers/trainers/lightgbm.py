@@ -19,8 +19,8 @@ from app.spec.spaces import default_space
 from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
 from workers.trainers.binned import binned, fresh
-from workers.trainers.boosting import Measure, Rounds, huber_turn, shares, target_of, watched
-from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe, directions
+from workers.trainers.boosting import Measure, Rounds, held_directions, huber_turn, shares, target_of, watched
+from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe
 
 OBJECTIVES = {
     "binary": "binary", "multiclass": "multiclass", "regression": "regression", "poisson": "poisson",
@@ -137,7 +137,7 @@ def booster_params(data: Prepared, y: Floats, recipe: Recipe, *, threads: int) -
     if recipe.objective == "huber":
         settings["alpha"] = huber_turn(y, recipe)
     if recipe.monotone:
-        settings["monotone_constraints"] = directions(data, recipe)
+        settings["monotone_constraints"] = held_directions(data, recipe)
     if data.task == "multiclass":
         settings["num_class"] = len(data.classes)
     return settings

@@ -13,8 +13,18 @@ from app.spec.modelling import Dimension
 from app.spec.spaces import default_space
 from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
-from workers.trainers.boosting import Measure, Rounds, huber_turn, library, narrowed, shares, target_of, watched
-from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe, directions, fold_weights, train_weights
+from workers.trainers.boosting import (
+    Measure,
+    Rounds,
+    held_directions,
+    huber_turn,
+    library,
+    narrowed,
+    shares,
+    target_of,
+    watched,
+)
+from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe, fold_weights, train_weights
 from workers.trainers.shared import Kept
 
 OBJECTIVES = {
@@ -125,7 +135,7 @@ def booster_params(data: Prepared, y: Floats, recipe: Recipe, *, threads: int) -
     if data.task == "multiclass":
         settings["num_class"] = len(data.classes)
     if recipe.monotone:
-        settings["monotone_constraints"] = tuple(directions(data, recipe))
+        settings["monotone_constraints"] = tuple(held_directions(data, recipe))
     return settings
 
 

@@ -1,0 +1,35 @@
+"""Objectives and monotone features are refused at submit where the task or the algorithm has none."""
+
+from typing import Any
+
+import pytest
+
+from app.errors import InvalidSpec
+from tests.learning import parsed
+
+SOURCES = {"sources": {"t": {"kind": "dataset", "dataset_id": "ds_00000000"}}}
+MONOTONE = {"objective": "quantile", "monotone": {"age": "increasing"}}
+
+
+def spec(task: str, **training: Any) -> dict[str, Any]:
+    return {"model": "a-model", "task": {"target": "y", "type": task}, "data": SOURCES, "training": training}
+
+
+@pytest.mark.parametrize(
+    ("task", "training", "said"),
+    [
+        ("binary", {"objective": "poisson"}, "is for regression"),
+        ("multiclass", {"monotone": {"age": "increasing"}}, "no order"),
+        ("regression", MONOTONE, "lightgbm can hold for a quantile"),
+        ("regression", {"algorithm": "xgboost", **MONOTONE}, "xgboost can hold for a quantile"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(task: str, training: dict[str, Any], said: str):
+    with pytest.raises(InvalidSpec) as refused:
+        parsed(spec(task, **training))
+    assert said in refused.value.violations[0].message
+
+
+@pytest.mark.parametrize("algorithm", ["catboost", "linear", "random_forest", "extra_trees"])
+def test_a_monotone_quantile_is_for_those_that_can_hold_it(algorithm: str):
+    assert parsed(spec("regression", algorithm=algorithm, **MONOTONE)).training.algorithm == algorithm
