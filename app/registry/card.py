@@ -26,7 +26,9 @@ def _task(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]
     yield ""
     yield f"- Predicts: {_plain(task['target'])}"
     yield f"- Task: {_plain(said.get('validate', {}).get('task_type') or task['type'])}"
-    yield f"- Algorithm: {_plain(said.get('train', {}).get('algorithm') or training['algorithm'])}"
+    members = said.get("tune", {}).get("members") or [said.get("train", {})]
+    algorithms = sorted({str(member.get("algorithm", training["algorithm"])) for member in members})
+    yield f"- Algorithm: {_plain(', '.join(algorithms))}"
     yield from (f"- {_plain(name)}: {_plain(value)}" for name, value in sorted(version.tags.items()))
     yield ""
 
