@@ -1,6 +1,9 @@
 """The space: every point is inside, conditions hold, grids are exact."""
 
+import json
+import re
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from app.errors import InvalidSpec
 from app.spec.algorithms import PARAMS
 from app.spec.modelling import grid, grid_points, grid_values, holds, parents_of
-from tests.unit.test_search import BINARY, asked, ended, spec_of
+from tests.unit.test_search import BINARY, asked, ended, search, spec_of
 from workers.search.space import at, contains, distribution_of, nearest_to, space_of
 from workers.trainers import TRAINERS
 
@@ -157,3 +160,12 @@ def test_only_algorithms_named_means_their_own_spaces():
         assert set(params) == {"algorithm", *own, *fixed}
         history.append(ended(number, params, float(number)))
     assert {trial.params["algorithm"] for trial in history} == {"lightgbm", "linear"}
+
+
+def test_the_space_on_the_page_is_one():
+    page = (Path(__file__).parents[2] / "docs/strategies.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        tried = search(spec_of(json.loads(block)), 4, lambda _params: 0.5)
+        assert {trial.params["algorithm"] for trial in tried} == {"lightgbm", "xgboost"}
