@@ -49,7 +49,11 @@ def firsts(spec: JobSpec, facts: Facts, space: Space, history: Sequence[TrialRes
     timed = spec.tuning.max_seconds is not None and spec.reproducibility.mode != "deterministic"
     pace = _pace(rough, history) if timed else 1.0
     budget = (spec.tuning.max_seconds or spec.resources.max_seconds) / pace
-    kept = [each for each in rough if each[1] <= LARGEST_SHARE * budget] or sorted(rough, key=itemgetter(1))[:1]
+    kept = [each for each in rough if each[1] <= LARGEST_SHARE * budget]
+    own = [each for each in rough if space.branch_of(each[0]) is space.branches[0]]
+    if not any(each in kept for each in own):
+        # A fit that its deadline cuts short is still a model, and of boosters mostly a better one than a quick other.
+        kept = [*sorted(own, key=itemgetter(1))[:1], *kept]
     if sum(seconds for _params, seconds in kept) > HASTE * budget:
         kept.sort(key=itemgetter(1))
     found: list[dict[str, Any]] = []
@@ -96,7 +100,7 @@ def survivors(space: Space, judge: Judge, history: Sequence[TrialResult]) -> lis
             best[branch.algorithm] = min(loss, best.get(branch.algorithm, loss))
             early.append(loss)
     if not best:
-        return [branch.algorithm for branch in space.branches]
+        return [branch.algorithm for branch in (space.branches if history else space.branches[:1])]
     least = min(best.values())
     bound = least + REACH * max(0.0, median(early[:FIRST_TRIALS]) - least)
     ranked = sorted(best, key=lambda name: best[name])

@@ -45,6 +45,11 @@ RANDOMISED = Setting(
     {"learning_rate": 0.1, "num_leaves": 63, "min_child_samples": 20, "colsample_bytree": 0.8,
      "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": True}, 300,
 )  # fmt: skip
+HASTY = Setting(
+    "lightgbm",
+    {"learning_rate": 0.2, "num_leaves": 127, "min_child_samples": 40, "colsample_bytree": 0.5,
+     "reg_alpha": 1e-3, "reg_lambda": 5.0, "extra_trees": False}, 80,
+)  # fmt: skip
 SYMMETRIC = Setting("catboost", {"learning_rate": 0.08, "depth": 6, "l2_leaf_reg": 3.0}, 400)
 DEEP_SYMMETRIC = Setting(
     "catboost", {"learning_rate": 0.06, "depth": 8, "l2_leaf_reg": 6.0, "random_strength": 2.0}, 400
@@ -66,11 +71,11 @@ LOOSE = Setting("linear", {"C": 10.0, "alpha": 0.01}, 200)
 
 OF_CLASSES = (
     BALANCED, SYMMETRIC, STRAIGHT, EXTRA, WIDE, RANDOMISED, BY_LEVEL, NARROW, DEEP_SYMMETRIC, STRICT, FOREST,
-    DEEP_BY_LEVEL, LOOSE,
+    DEEP_BY_LEVEL, LOOSE, HASTY,
 )  # fmt: skip
 OF_NUMBERS = (
     BALANCED, SYMMETRIC, WIDE, EXTRA, STRAIGHT, BY_LEVEL, NARROW, RANDOMISED, DEEP_SYMMETRIC, STRICT, DEEP_BY_LEVEL,
-    FOREST, LOOSE,
+    FOREST, LOOSE, HASTY,
 )  # fmt: skip
 PORTFOLIO: Mapping[str, tuple[Setting, ...]] = {
     "binary": OF_CLASSES, "multiclass": OF_CLASSES, "regression": OF_NUMBERS,
