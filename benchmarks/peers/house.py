@@ -64,11 +64,11 @@ class House:
         job, posted = self._job(spec_of(known, dataset_id, tuning={"max_seconds": left, "warm_start": "none"}))
         ends = {stage["name"]: moment(stage["finished_at"]) for stage in job["stages"] if stage["finished_at"]}
         self.preparations[known.table] = ends["transform"] - posted
-        trials = list(self.client.everything(f"/v1/jobs/{job['id']}/trials"))
+        came = next(stage["summary"] for stage in job["stages"] if stage["name"] == "tune")
         return self._predictions(known, job["id"]), {
             "fit_seconds": round(ends["tune"] - posted, 2), "prepare_seconds": round(ends["transform"] - posted, 2),
-            "max_seconds": left, "trials": len(trials), "version": commit(),
-            "about": f"{sum(trial['status'] == 'complete' for trial in trials)} complete trials",
+            "max_seconds": left, "trials": came["trials"], "ended_by": came["ended_by"], "version": commit(),
+            "about": f"{came['source']} of {came['members']} after {came['trials']} trials, {came['folds']} folds",
         }  # fmt: skip
 
     def _warm_up(self) -> None:
