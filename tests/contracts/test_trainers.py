@@ -377,6 +377,14 @@ def test_counts_are_not_negative(trainer):
     assert refused.value.stable_code == "negative_target"
 
 
+@pytest.mark.parametrize("name", BOOSTERS)
+def test_a_target_beyond_what_boosters_compute_with_is_refused(name):
+    data = rows("regression", number=100)
+    with pytest.raises(InvalidData) as refused:
+        fitted(TRAINERS[name], replace(data, y=data.y * 1e300))
+    assert refused.value.stable_code == "target_too_large"
+
+
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 def test_a_class_without_training_rows_still_has_its_column(trainer, task):
     data = rows(task)
