@@ -87,6 +87,13 @@ def test_what_cannot_end_in_the_budget_is_left_out_and_the_cheap_go_first():
     assert only["algorithm"] == "lightgbm"
 
 
+def test_what_a_small_fit_takes_beside_its_rows_shuts_nothing_out():
+    spec, small = spec_of({"max_seconds": 25}), replace(BINARY, rows=700, validation=150)
+    wanted = firsts(spec, small)
+    paced = firsts(spec, small, [ended(0, wanted[0], 0.8, duration_seconds=0.9)])
+    assert sorted(map(repr, paced)) == sorted(map(repr, wanted))
+
+
 def test_the_pace_of_ended_trials_corrects_the_estimate():
     spec, facts = spec_of({"max_seconds": 60}), replace(BINARY, rows=50_000)
     wanted = firsts(spec, facts)

@@ -16,6 +16,7 @@ from workers.search.portfolio import (
     PORTFOLIO,
     REACH,
     SECONDS,
+    SECONDS_PER_TREE,
     SHARES,
     Setting,
 )
@@ -23,7 +24,7 @@ from workers.search.space import Space, space_of
 from workers.trainers import TRAINERS, available
 
 Params = Mapping[str, Any]
-LEAST_PACE, MOST_PACE = 0.1, 50.0
+LEAST_PACE, MOST_PACE = 0.25, 8.0
 FIRST_TRIALS = 12
 
 
@@ -72,7 +73,8 @@ def settled(space: Space, setting: Setting) -> dict[str, Any]:
 def seconds_of(setting: Setting, facts: Facts) -> float:
     """What one fit of `setting` would take, roughly, on one thread."""
     outputs = facts.classes if facts.task == "multiclass" and not setting.algorithm.endswith(("forest", "trees")) else 1
-    return SECONDS[setting.algorithm] * facts.rows * max(1, facts.features) * setting.trees * outputs
+    of_cells = SECONDS[setting.algorithm] * facts.rows * max(1, facts.features)
+    return (SECONDS_PER_TREE + of_cells) * setting.trees * outputs
 
 
 def _pace(rough: Sequence[tuple[Params, float]], history: Sequence[TrialResult]) -> float:

@@ -86,6 +86,8 @@ SECONDS: Mapping[str, float] = {
     "lightgbm": 5e-9, "xgboost": 1e-8, "catboost": 4e-8, "random_forest": 8e-8, "extra_trees": 6e-8, "linear": 4e-9,
 }  # fmt: skip
 """Seconds of one thread for one tree (or solver step) on one cell of the matrix, roughly."""
+SECONDS_PER_TREE = 3e-4
+"""What a tree takes on any data, however small."""
 LARGEST_SHARE = 0.25
 """A setting that would take more of the budget than this is left out."""
 HASTE = 0.5
