@@ -19,6 +19,8 @@ ANNOUNCED = frozenset({
 
 BELLS = "trainhouse_bells"
 STREAM = "trainhouse_events"
+NOTIFIED = "notified"
+"""What this session has said to streams: it is one transaction, and all that is said in one arrives at its commit."""
 
 
 def append(  # an event is what it is about
@@ -73,4 +75,8 @@ def ring(session: Session) -> None:
 def notify_stream(session: Session, *, job_id: str | None, project_id: str) -> None:
     """Wakes those who wait on this job or project when the transaction commits."""
     payload = json.dumps({"job": job_id, "project": project_id})
+    said = session.info.setdefault(NOTIFIED, set())
+    if payload in said:
+        return
+    said.add(payload)
     session.execute(text("select pg_notify(:channel, :payload)"), {"channel": STREAM, "payload": payload})

@@ -11,6 +11,7 @@ import structlog
 
 from app.errors import Cancelled, DatabaseUnavailable, LeaseLost, MachineError, TrainhouseError, Unavailable
 from app.states import TrialStatus
+from workers.asking import ask
 from workers.checkpoints import StoredCheckpoints
 from workers.context import Checkpoints, Context, NoCheckpoints
 from workers.cores import threads_wanted
@@ -20,7 +21,7 @@ from workers.pipeline import patiently
 from workers.room import Room
 from workers.search.suggest import suggest
 from workers.searching import Open, Searching, look, others_wait, remembered
-from workers.trial_clerk import Asked, Told, ask, give_up, note_checkpoint, renew, tell
+from workers.trial_clerk import Asked, Told, give_up, note_checkpoint, renew, tell
 from workers.work import subject_of
 from workers.workspace import JobWorkspace
 

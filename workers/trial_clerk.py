@@ -1,6 +1,6 @@
-"""The rows of a search: what to try next and how a trial ended, both in one transaction under the job's lock."""
+"""The rows of trials: how each ended, and that it still runs; every write guarded by the attempt and its owner."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,14 +13,8 @@ from app.errors import LeaseLost, TrainhouseError
 from app.states import ENDED_TRIALS, JobStatus, TrialStatus
 from app.tables import Job, Trial
 from workers import standing
-from workers.budget import search_seconds
 from workers.clerk import SECOND, end_failed
 from workers.context import Blob, TrialResult
-from workers.searching import Searching
-from workers.standing import Standing
-
-Suggest = Callable[..., dict[str, Any]]
-"""`suggest(spec, facts, *, number, history, running, warm)`, as workers.search.suggest has it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ class Asked:
     attempt: int
     owner: str
     params: dict[str, Any]
-    history: tuple[TrialResult, ...]
+    history: tuple[TrialResult, ...] = ()
     seconds_left: float = float("inf")
     checkpoint: Mapping[str, Any] | None = None
 
@@ -66,137 +60,16 @@ def tell(engine: Engine, job_id: str, asked: Asked, told: Told) -> None:
         LeaseLost: the trial was taken over, or the job no longer runs.
     """
     with transaction(engine) as session:
-        job, now = _locked(session, job_id)
-        if _tell(session, job, asked, told):
+        job, now = locked(session, job_id)
+        if write_end(session, job, asked, told):
             standing.advance(session, job, now=now)
 
 
-def ask(  # an ask is what is known, by whom, and what follows what
-    engine: Engine,
-    searching: Searching,
-    *,
-    owner: str,
-    lease_seconds: float,
-    suggest: Suggest,
-    after: tuple[Asked, Told] | None = None,
-) -> Asked | None:
-    """The next trial of the job, its row written as running under a lease; None where none is wanted now.
-
-    Args:
-        after: The trial that this process has just ended, told in the same transaction.
-
-    Raises:
-        LeaseLost: that trial was taken over, or the job no longer runs.
-    """
-    with transaction(engine) as session:
-        job, now = _locked(session, searching.job_id)
-        told = after is not None and _tell(session, job, *after)
-        rows = searching.rows(session)
-        if told:
-            standing.advance(session, job, now=now, rows=rows)
-        if after is not None and after[1].last:
-            return None
-        if job.status != JobStatus.RUNNING or job.waits_on != "trials" or job.fence != searching.fence:
-            return None
-        mine = next((row for row in rows if row.status == TrialStatus.RUNNING and row.owner == owner), None)
-        if mine is not None:  # the answer to an earlier commit was lost
-            return _asked(session, searching, job, rows, mine.number, owner=owner, now=now)
-        if sum(row.status == TrialStatus.RUNNING for row in rows) >= _search(job)["parallel"]:
-            return None
-        number = _taken_again(session, job, rows, owner=owner, lease_seconds=lease_seconds)
-        if number is None:
-            number = _fresh(session, searching, job, rows, now=now, suggest=suggest, lease=(owner, lease_seconds))
-        return None if number is None else _asked(session, searching, job, rows, number, owner=owner, now=now)
-
-
-def _locked(session: Session, job_id: str) -> tuple[Job, float]:
+def locked(session: Session, job_id: str) -> tuple[Job, float]:
     """The job, its row locked, and the time by the database's clock."""
     query = select(Job, func.extract("epoch", func.clock_timestamp())).where(Job.id == job_id)
     job, now = session.execute(query.options(defer(Job.spec), defer(Job.facts)).with_for_update(of=Job)).one()
     return job, float(now)
-
-
-def _search(job: Job) -> dict[str, Any]:
-    return job.search or {}
-
-
-def _taken_again(
-    session: Session, job: Job, rows: Sequence[Standing], *, owner: str, lease_seconds: float
-) -> int | None:
-    """The number of a trial that was taken back from a lost worker, now this one's."""
-    row = next((row for row in rows if row.status == TrialStatus.QUEUED), None)
-    if row is None:
-        return None
-    again = update(Trial).where(Trial.job_id == job.id, Trial.number == row.number)
-    session.execute(again.values(_held(owner, lease_seconds)))
-    return row.number
-
-
-def _held(owner: str, lease_seconds: float) -> dict[str, Any]:
-    return {
-        "status": TrialStatus.RUNNING, "lease_owner": owner, "worker": ":".join(owner.split(":")[:2]),
-        "lease_until": func.now() + SECOND * lease_seconds, "started_at": func.clock_timestamp(),
-    }  # fmt: skip
-
-
-def _fresh(  # the rows, the clock, and who is to hold the new one
-    session: Session,
-    searching: Searching,
-    job: Job,
-    rows: Sequence[Standing],
-    *,
-    now: float,
-    suggest: Suggest,
-    lease: tuple[str, float],
-) -> int | None:
-    """The number of a new trial with what the search suggests, or None where it wants no more, or must wait."""
-    number, search = len(rows), _search(job)
-    if standing.over(job, rows, now=now) is not None:
-        return None
-    seen = _seen(job, rows, number)
-    if seen is None:
-        return None
-    running = [row for row in rows if row not in seen and (row.open or standing.is_deterministic(job))]
-    params = suggest(
-        searching.spec, searching.facts, number=number,
-        history=list(searching.results_of(session, [row.number for row in seen])),
-        running=[dict(row.params) for row in running], warm=search.get("warm", {}).get("params", []),
-    )  # fmt: skip
-    row = Trial(job_id=job.id, number=number, params=params, attempt=1, metrics={}, facts={}, **_held(*lease))
-    session.add(row)
-    session.flush()
-    return number
-
-
-def _seen(job: Job, rows: Sequence[Standing], number: int) -> list[Standing] | None:
-    """The ended trials that trial `number` may be made from; None where one of them has not ended.
-
-    In deterministic mode these are the trials `parallel` or more before it, whatever else has ended by now: then
-    one worker and three make the same study.
-    """
-    if not standing.is_deterministic(job):
-        return [row for row in rows if not row.open]
-    settled = standing.settled(job, rows, number)
-    return None if any(row.open for row in settled) else settled
-
-
-def _asked(  # all that the new trial is told of
-    session: Session,
-    searching: Searching,
-    job: Job,
-    rows: Sequence[Standing],
-    number: int,
-    *,
-    owner: str,
-    now: float,
-) -> Asked:
-    trial = select(Trial.attempt, Trial.params, Trial.checkpoint)
-    row = session.execute(trial.where(Trial.job_id == job.id, Trial.number == number)).one()
-    seen = _seen(job, rows, number) or []
-    history = searching.results_of(session, [other.number for other in seen])
-    search = _search(job)
-    left = search_seconds(search, standing.budgeted(rows)) - (now - search.get("began_at", now))
-    return Asked(number, row.attempt, owner, dict(row.params), history, left, row.checkpoint)
 
 
 def renew(engine: Engine, job_id: str, asked: Asked, *, lease_seconds: float) -> bool:
@@ -239,7 +112,7 @@ def _mine(job_id: str, asked: Asked) -> Any:
     )  # fmt: skip
 
 
-def _tell(session: Session, job: Job, asked: Asked, told: Told) -> bool:
+def write_end(session: Session, job: Job, asked: Asked, told: Told) -> bool:
     """Writes the trial's end; False where it was written before."""
     values: dict[str, Any] = {"status": told.status, "reason": told.reason, "lease_until": None}
     values |= {"lease_owner": None} if told.status == TrialStatus.QUEUED else _noted(told)

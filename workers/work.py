@@ -77,7 +77,10 @@ def context_for(work: Work, workspace: JobWorkspace, *, stage: str, threads: int
         work.keeper.check()
         share = min(1.0, done / total) if total > 0 else 0.0
         elapsed = time.monotonic() - began
-        eta = round(elapsed / share - elapsed, 1) if share > 0.05 else None  # too early to guess
+        guesses = [elapsed / share - elapsed] if share > 0.05 else []  # otherwise too early to guess
+        if stage == "tune" and math.isfinite(loaded.budget_ends):
+            guesses = [max(0.0, loaded.budget_ends - time.monotonic())]
+        eta = round(guesses[0], 1) if guesses else None
         fraction = round((position + share) / len(stages), 4)
         work.keeper.show({"done": done, "total": total, "fraction": fraction, "eta_seconds": eta})
 

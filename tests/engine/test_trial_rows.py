@@ -17,7 +17,7 @@ from app.states import TrialStatus
 from app.tables import Job, Trial
 from tests.engine.rows import LEASE_SECONDS, a_job, the_job
 from tests.engine.test_claims import carry_to, settle, take
-from workers import clerk, standing, trial_clerk
+from workers import asking, clerk, standing, trial_clerk
 from workers.context import Done, FanOut
 from workers.loading import load
 from workers.opening import opened
@@ -61,7 +61,7 @@ def ask(
         return None
     loaded = load(engine, VAULT, job_id)
     searching = Searching(job_id, seen.fence, seen.project_id, loaded, facts_of(loaded.outputs))
-    return trial_clerk.ask(
+    return asking.ask(
         engine, searching, owner=owner or f"n:{next(PROCESSES)}:a", lease_seconds=LEASE_SECONDS, suggest=remembering,
         after=after,
     )  # fmt: skip
