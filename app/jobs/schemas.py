@@ -100,7 +100,6 @@ class SearchOut(BaseModel):
     folds: int
     ensemble: int
     refit: bool
-    portfolio: dict[str, int] | None = Field(description="`size` and `ended` of the settings that are tried first")
     warm_start: dict[str, Any] = Field(description="`params` that earlier jobs brought, and `why`")
     ended_by: str | None = Field(
         description="max_trials, max_seconds, patience, grid_exhausted, cancelled or failed; more may come"

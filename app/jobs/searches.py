@@ -46,7 +46,7 @@ def read(session: Session, job: Job) -> SearchOut | None:
         best=shown,
         best_so_far=best_so_far(complete, search), importances=job.facts.get("importances", {}),
         max_seconds=search.get("max_seconds"), folds=search.get("folds", 0), ensemble=search.get("ensemble", 1),
-        refit=search.get("refit", False), portfolio=_portfolio(search, points),
+        refit=search.get("refit", False),
         warm_start=search.get("warm", {}), ended_by=_ended_by(job), reproducible=reproducible, reproducible_why=why,
         eta_seconds=(job.progress or {}).get("eta_seconds") if job.stage == "tune" else None,
     )  # fmt: skip
@@ -89,14 +89,6 @@ def best_so_far(points: Sequence[Point], search: Mapping[str, Any]) -> list[tupl
             found.append((round(max(0.0, point.at - search.get("began_at", point.at)), 3), point.value))
     step = max(1, math.ceil(len(found) / MOST_POINTS))
     return [pair for place, pair in enumerate(found) if (len(found) - 1 - place) % step == 0]
-
-
-def _portfolio(search: Mapping[str, Any], points: Sequence[Point]) -> dict[str, int] | None:
-    size = search.get("portfolio")
-    if not size:
-        return None
-    open_states = {TrialStatus.QUEUED, TrialStatus.RUNNING}
-    return {"size": size, "ended": sum(point.status not in open_states for point in points[:size])}
 
 
 def _ended_by(job: Job) -> str | None:
