@@ -13,7 +13,7 @@ SEARCH_SHARE = 0.95
 """Of the budget, after which no search goes on where nothing but a choice follows it."""
 USUAL_TAIL = 0.2
 """Of the budget, kept for ensemble and refit as long as no trial has told what a fit costs."""
-LEAST_TAIL, MOST_TAIL = 0.1, 0.3
+LEAST_TAIL, MOST_TAIL = 0.1, 0.2
 CHOOSING_SECONDS = 2.0
 """Between the last trial and the first refit: the job is taken up again, its data read, its members chosen."""
 MARGIN = 1.2
