@@ -54,13 +54,15 @@ def test_a_long_fit_goes_on_from_its_checkpoint_on_another_worker(stack: Running
         assert checkpoint(looking, job_id, "train") is None
 
 
-def test_a_worker_killed_inside_a_refit_has_it_gone_on_with(stack: RunningStack, tmp_path: Path) -> None:
+def with_a_long_refit(stack: RunningStack, tmp_path: Path, model: str) -> str:
+    """The id of a job whose refit takes long enough to be saved within it."""
     stack.heal()
-    spec = a_spec(
-        stack.client.upload(a_table(tmp_path / "t.csv", rows=20_000)), "killed-in-refit", training=LONG_FIT,
-        tuning=REFITTED,
-    )  # fmt: skip
-    job_id = stack.client.submit(spec)
+    table = a_table(tmp_path / "t.csv", rows=20_000)
+    return stack.client.submit(a_spec(stack.client.upload(table), model, training=LONG_FIT, tuning=REFITTED))
+
+
+def test_a_worker_killed_inside_a_refit_has_it_gone_on_with(stack: RunningStack, tmp_path: Path) -> None:
+    job_id = with_a_long_refit(stack, tmp_path, "killed-in-refit")
     (key,) = kill_in_a_saved_fit(stack, job_id, "tune")
     stack.heal()
     assert_sound(stack, job_id, attempts=range(2, 3))
@@ -69,12 +71,7 @@ def test_a_worker_killed_inside_a_refit_has_it_gone_on_with(stack: RunningStack,
 
 
 def test_a_job_in_the_midst_of_its_refit_can_be_cancelled(stack: RunningStack, tmp_path: Path) -> None:
-    stack.heal()
-    spec = a_spec(
-        stack.client.upload(a_table(tmp_path / "t.csv", rows=20_000)), "cancelled-in-refit", training=LONG_FIT,
-        tuning=REFITTED,
-    )  # fmt: skip
-    job_id = stack.client.submit(spec)
+    job_id = with_a_long_refit(stack, tmp_path, "cancelled-in-refit")
     with database(stack) as looking:
         looking.autocommit = True
         eventually(lambda: checkpoint(looking, job_id, "tune") is not None, within=120, what="a refit")
