@@ -109,15 +109,7 @@ def _entries(found: bytes) -> dict[str, bytes]:
             if not plain or len(entries) > MOST_FILES or total > len(found):
                 raise DigestMismatch("The bundle holds an entry that no bundle has.")
             files = {entry.filename: archive.read(entry) for entry in entries}
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        OSError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        OverflowError,
-    ) as error:
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, RuntimeError, OverflowError) as error:
         raise DigestMismatch("The bundle is no readable zip file.") from error
     if len(files) != len(entries):
         raise DigestMismatch("The bundle holds two entries of one name.")

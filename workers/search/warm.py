@@ -22,7 +22,7 @@ class Earlier:
     """The best trial of an ended job.
 
     Attributes:
-        same_model: Whether that job was of the model that is searched for now.
+        same_model: Whether that job was of the very model that this search is for.
         params: As the trial's row has them.
         algorithm: What `params` are of, where they do not say.
         value: The trial's, by `metric`.
