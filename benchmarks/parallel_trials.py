@@ -1,11 +1,15 @@
 """What a second worker brings: the same search with one and with two single-thread workers, side by side in one run.
 
-Prints seconds of the search (first trial started to last trial ended) for each, their ratio, and trials per second.
+    python benchmarks/parallel_trials.py [FILE:TARGET ...]
+
+Without a file it makes a table. Prints seconds of the search (first trial started to last trial ended) for each, their
+ratio, and trials per second.
 """
 
 import argparse
 import statistics
 import tempfile
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,10 +29,10 @@ def a_table(path: Path, *, rows: int) -> Path:
     return path
 
 
-def search_seconds(client: Client, dataset_id: str, *, trials: int) -> tuple[float, int]:
+def search_seconds(client: Client, dataset_id: str, target: str, *, trials: int) -> tuple[float, int]:
     """(seconds of the search, number of processes that ran trials) of one job."""
     spec: dict[str, Any] = {
-        "model": "parallel", "task": {"target": "y", "type": "binary"},
+        "model": "parallel", "task": {"target": target},
         "data": {"sources": {"t": {"kind": "dataset", "dataset_id": dataset_id}}},
         "training": {"max_iterations": 150, "early_stopping_rounds": None},
         "tuning": {
@@ -46,43 +50,48 @@ def search_seconds(client: Client, dataset_id: str, *, trials: int) -> tuple[flo
     return (ended - started).total_seconds(), len({row["worker"] for row in rows})
 
 
-def measure(folder: Path, *, workers: int, trials: int, repeats: int, rows: int) -> list[float]:
-    """Seconds of each repeat with that many workers, after one search that warms them up."""
+def measure(folder: Path, tables: Mapping[Path, str], *, workers: int, trials: int, repeats: int) -> list[float]:
+    """For each table the median of `repeats` searches with that many workers, after one that warms them up."""
     stack = Stack(Options(folder / f"house-{workers}", port=0, workers=workers))
     stack.start()
+    found = []
     try:
         client = Client(stack.url, stack.api_key)
-        dataset_id = client.upload(a_table(folder / "t.csv", rows=rows))
-        search_seconds(client, dataset_id, trials=8)
-        seen = [search_seconds(client, dataset_id, trials=trials) for _repeat in range(repeats)]
+        for table, target in tables.items():
+            dataset_id = client.upload(table)
+            search_seconds(client, dataset_id, target, trials=8)
+            seen = [search_seconds(client, dataset_id, target, trials=trials) for _repeat in range(repeats)]
+            if any(processes != workers for _, processes in seen):
+                raise RuntimeError("not every worker ran trials")
+            found.append(statistics.median(seconds for seconds, _ in seen))
     finally:
         stack.stop(soft_seconds=2.0)
-    if any(processes != workers for _, processes in seen):
-        raise RuntimeError("not every worker ran trials")
-    return [seconds for seconds, _ in seen]
+    return found
 
 
 def main() -> None:
     """Measures and prints a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", metavar="FILE:TARGET")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=20_000, help="of the table that is made")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        pairs = [given.rpartition(":") for given in asked.tables]
+        tables = {Path(name): target for name, _, target in pairs} or {
+            a_table(Path(folder, "made.csv"), rows=asked.rows): "y"
+        }
         one, two = (
-            statistics.median(
-                measure(Path(folder), workers=workers, trials=asked.trials, repeats=asked.repeats, rows=asked.rows)
-            )
+            measure(Path(folder), tables, workers=workers, trials=asked.trials, repeats=asked.repeats)
             for workers in (1, 2)
         )
     print(
-        f"| {asked.trials} trials, {asked.rows:,} rows x 20, median of {asked.repeats} | seconds | trials/s |\n|---|---|---|"
+        f"| {asked.trials} trials, median of {asked.repeats} | one worker, s | two workers, s | share | times the trials |"
     )
-    print(
-        f"| one worker | {one:.1f} | {asked.trials / one:.2f} |\n| two workers | {two:.1f} | {asked.trials / two:.2f} |"
-    )
-    print(f"\ntwo workers take {two / one:.2f} of the time of one")
+    print("|---|---|---|---|---|")
+    for table, alone, both in zip(tables, one, two, strict=True):
+        print(f"| {table.name.split('.')[0]} | {alone:.1f} | {both:.1f} | {both / alone:.2f} | {alone / both:.2f} |")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-TRAIN_SHARE = 0.15
+TRAIN_SHARE = 0.06
 """Of the budget, at the most, for the train stage's fit where a search follows."""
 ALONE_SHARE = 0.9
 """For that fit where none does."""
@@ -13,10 +13,12 @@ SEARCH_SHARE = 0.95
 """Of the budget, after which no search goes on where nothing but a choice follows it."""
 USUAL_TAIL = 0.2
 """Of the budget, kept for ensemble and refit as long as no trial has told what a fit costs."""
-LEAST_TAIL, MOST_TAIL = 0.1, 0.2
-CHOOSING_SECONDS = 2.0
+LEAST_TAIL, MOST_TAIL = 0.05, 0.35
+BEST_TAIL = 0.5
+"""More than MOST_TAIL, where the best model alone would not be fitted again otherwise."""
+CHOOSING_SECONDS = 2.5
 """Between the last trial and the first refit: the job is taken up again, its data read, its members chosen."""
-MARGIN = 1.2
+MARGIN = 1.05
 LEAST_TRIAL_SHARE = 0.5
 """Of the quickest complete trial's seconds; with less than that left, another trial would not get anywhere."""
 
@@ -51,8 +53,23 @@ def search_seconds(search: Mapping[str, Any], ended: Sequence[Ended]) -> float:
                   key=lambda trial: _loss(trial, search))[:members]  # fmt: skip
     if not best:
         return float(total) * (1 - USUAL_TAIL)
-    refits = sum(trial.seconds for trial in best) * float(search.get("refit_factor", 0.0)) if search.get("refit") else 0
-    return float(total) - min(max(CHOOSING_SECONDS + MARGIN * refits, LEAST_TAIL * total), MOST_TAIL * total)
+    return float(total) - min(_tail(search, best), BEST_TAIL * total)
+
+
+def _tail(search: Mapping[str, Any], best: Sequence[Ended]) -> float:
+    """Seconds to keep for choosing and for refits, of as many of the `best` trials as MOST_TAIL allows for.
+
+    With `search["lanes"]` so many refits run at a time. Where even the best one would take more than BEST_TAIL there
+    will be no refit, and no time is kept for one.
+    """
+    total, each = float(search["max_seconds"]), MARGIN * float(search.get("refit_factor", 0.0))
+    least = max(CHOOSING_SECONDS, LEAST_TAIL * total)
+    first = CHOOSING_SECONDS + each * best[0].seconds
+    if not search.get("refit") or first > BEST_TAIL * total:
+        return least
+    lanes = max(1, min(len(best), int(search.get("lanes", 1))))
+    all_of_them = CHOOSING_SECONDS + each * sum(trial.seconds for trial in best) / lanes
+    return max(least, first, min(all_of_them, MOST_TAIL * total))
 
 
 def _loss(trial: Ended, search: Mapping[str, Any]) -> float:

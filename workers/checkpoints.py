@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import structlog
@@ -49,6 +50,8 @@ class StoredCheckpoints:
     ) -> None:
         self._store, self._project_id, self._folder, self._subject = store, project_id, folder, subject
         self._interval, self._known, self._note = interval, dict(known or {}), note
+        self._turn = Lock()
+        """Fits that run at the same time write down where they stand one after another."""
         self._due: dict[str, float] = {}
         self._began: dict[str, float] = {}
         self._spent: dict[str, float] = {}
@@ -89,7 +92,8 @@ class StoredCheckpoints:
         seconds = round(now - began + self._spent.get(key, 0.0), 3)
         header = {"key": key, "subject": self._subject, "iteration": iteration, "seconds": seconds}
         try:
-            self._keep(key, header, save)
+            with self._turn:
+                self._keep(key, header, save)
         except (StoreUnavailable, DatabaseUnavailable) as error:
             log.warning("checkpoint_missed", key=key, reason=type(error).__name__)
         cost = time.monotonic() - now

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 NARROW_CELLS = 300_000
 """Rows times features of a matrix up to which more than one thread does not make a fit quicker."""
-WIDE_CELLS = 2_000_000
+WIDE_CELLS = 40_000_000
 """From here on few wide trials get further than many narrow ones."""
 PAUSE_SECONDS = 0.05
 GATE_TRIES, GATE_PAUSE_SECONDS = 200, 0.005

@@ -148,7 +148,7 @@ def _opened(work: Work) -> dict[str, Any]:
     """What the search that the stage asks for begins with; written down, it is the same for all workers and retries."""
     spec, facts = work.loaded.spec, facts_of(work.loaded.outputs)
     warm = patiently(work.keeper, lambda: warm_start(work.room.engine, work.claim, spec, facts))
-    return {**opened(spec, work.loaded.outputs), "warm": warm}
+    return {**opened(spec, work.loaded.outputs, cores=work.room.most_threads), "warm": warm}
 
 
 def _done_before_or_now(

@@ -15,7 +15,7 @@ from workers.budget import first_fit_seconds
 from workers.checkpoints import StoredCheckpoints
 from workers.clerk import Claim, note_checkpoint
 from workers.context import Blob, Checkpoints, Context, NoCheckpoints
-from workers.cores import threads_wanted
+from workers.cores import WIDE_CELLS, threads_wanted
 from workers.lease import Keeper
 from workers.loading import Loaded
 from workers.room import Room
@@ -52,9 +52,9 @@ def threads_for(work: Work, stage: str) -> Iterator[int]:
         yield 1 if asked == "auto" else min(asked, most)
         return
     facts, deterministic = facts_of(work.loaded.outputs), spec.reproducibility.mode == "deterministic"
-    wanted = threads_wanted(
-        asked, cells=facts.rows * facts.features, alone=True, most=most, deterministic=deterministic
-    )
+    # Refits run side by side, as many as there are cores, so `tune` has use for them however small the matrix is.
+    cells = facts.rows * facts.features if stage == "train" else WIDE_CELLS
+    wanted = threads_wanted(asked, cells=cells, alone=True, most=most, deterministic=deterministic)
     with work.room.cores.taken(wanted, check=work.keeper.check) as got:
         yield wanted if deterministic else got
 

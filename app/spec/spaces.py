@@ -7,7 +7,7 @@ from app.spec.modelling import Dimension
 BOOSTERS: Mapping[str, Mapping[str, Dimension]] = {
     "lightgbm": {
         "learning_rate": Dimension(type="float", low=0.03, high=0.2, log=True),
-        "num_leaves": Dimension(type="int", low=8, high=255, log=True),
+        "num_leaves": Dimension(type="int", low=4, high=255, log=True),
         "min_child_samples": Dimension(type="int", low=5, high=200, log=True),
         "colsample_bytree": Dimension(type="float", low=0.3, high=1.0),
         "reg_alpha": Dimension(type="float", low=1e-3, high=10.0, log=True),
@@ -32,10 +32,14 @@ BOOSTERS: Mapping[str, Mapping[str, Dimension]] = {
         "rsm": Dimension(type="float", low=0.4, high=1.0),
     },
 }
+MANY_ROWS = 100_000
+"""From here on trees with more leaves pay."""
 
 
 def default_space(algorithm: str, task: str, rows: int) -> Mapping[str, Dimension]:
     """By parameter name, what a search of `algorithm` tries on `rows` training rows where the spec names no space."""
+    if algorithm == "lightgbm" and rows >= MANY_ROWS:
+        return {**BOOSTERS[algorithm], "num_leaves": Dimension(type="int", low=16, high=2_048, log=True)}
     if algorithm in BOOSTERS:
         return BOOSTERS[algorithm]
     return _linear(task) if algorithm == "linear" else _forest(rows)

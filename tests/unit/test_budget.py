@@ -27,16 +27,27 @@ def test_a_search_that_only_a_choice_follows_has_nearly_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "ends"), [((), 80), ((0.01,), 90), ((10,), 100 - 2 - 1.2 * 10 * 1.2), ((1, 1, 50), 80)]
+    ("seconds", "ends"),
+    [((), 80), ((0.01,), 95), ((10,), 100 - 2.5 - 1.2 * 10 * 1.2), ((1, 1, 20), 100 - 2.5 - 1.2 * 20 * 1.2)],
 )
 def test_a_refit_is_paid_from_the_rest_by_what_the_best_trial_took(seconds: tuple[float, ...], ends: float) -> None:
     search = a_search(refit=True, refit_factor=1.2)
     assert budget.search_seconds(search, ended(*seconds)) == pytest.approx(ends)
 
 
+def test_no_time_is_kept_for_a_refit_that_would_take_too_much() -> None:
+    assert budget.search_seconds(a_search(refit=True, refit_factor=1.2), ended(1, 1, 50)) == pytest.approx(95)
+
+
 def test_every_member_that_may_be_chosen_is_refitted() -> None:
     search = a_search(refit=True, refit_factor=1.0, ensemble=2)
-    assert budget.search_seconds(search, ended(100, 5, 5)) == pytest.approx(100 - 2 - 1.2 * 10)
+    assert budget.search_seconds(search, ended(100, 5, 5)) == pytest.approx(100 - 2.5 - 1.2 * 10)
+    assert budget.search_seconds(search | {"lanes": 2}, ended(100, 5, 5)) == pytest.approx(100 - 2.5 - 1.2 * 5)
+
+
+def test_refits_of_all_members_take_no_more_than_their_share_if_the_best_needs_less() -> None:
+    search = a_search(refit=True, refit_factor=1.0, ensemble=8)
+    assert budget.search_seconds(search, ended(*[8] * 8)) == pytest.approx(80)
 
 
 def test_a_trial_that_could_not_get_anywhere_is_not_begun() -> None:

@@ -93,7 +93,7 @@ class Noted:
         self.offered.add(key)
 
 
-@pytest.mark.parametrize(("folds", "keys"), [(0, ["fit", "refit-0"]), (2, ["fit-0", "fit-1", "refit-0"])])
+@pytest.mark.parametrize(("folds", "keys"), [(0, ["fit", "refit-0-0"]), (2, ["fit-0", "fit-1", "refit-0-0"])])
 def test_every_fit_is_saved_under_a_key_of_its_own(tmp_path, folds, keys):
     noted = Noted()
     spec = {"tuning": {"max_trials": 2, "folds": folds, "ensemble": 1}, "training": {"max_iterations": 5}}

@@ -13,7 +13,8 @@ from tests.modelling import after, context, matrix, result, trained
 from workers.context import TrialResult
 from workers.fitting.choosing import chosen, contenders, judged
 from workers.fitting.following import Recorder, best_together
-from workers.fitting.refit import everything, finals
+from workers.fitting.lanes import finals
+from workers.fitting.refit import everything
 from workers.fitting.rows import matrix_of
 from workers.search.facts import facts_of
 from workers.search.plan import planned

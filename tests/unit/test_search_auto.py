@@ -9,7 +9,7 @@ from tests.unit.test_search import BINARY, asked, ended, search, spec_of
 from workers.search import auto
 from workers.search.facts import Facts
 from workers.search.outcomes import Judge
-from workers.search.portfolio import PORTFOLIO
+from workers.search.portfolio import FEW_ROWS, HASTY, MANY_ROWS, WHERE_NOTHING_ENDS, portfolio
 from workers.trainers import TRAINERS
 
 TASKS = {"binary": BINARY, "multiclass": replace(BINARY, task="multiclass", classes=4),
@@ -35,7 +35,10 @@ def test_the_portfolio_is_allowed_and_tried_in_order(task):
     assert len({params["algorithm"] for params in wanted[:4]}) >= 3
 
 
-@pytest.mark.parametrize("setting", {id(each): each for every in PORTFOLIO.values() for each in every}.values())
+@pytest.mark.parametrize(
+    "setting",
+    {id(each): each for rows in (1, FEW_ROWS, MANY_ROWS) for each in (*portfolio(rows), *WHERE_NOTHING_ENDS)}.values(),
+)
 def test_every_setting_is_as_its_algorithm_allows(setting):
     PARAMS[setting.algorithm].model_validate(dict(setting.params))
 
@@ -72,19 +75,43 @@ def test_what_is_not_installed_is_not_tried(monkeypatch):
     assert "catboost" not in {params["algorithm"] for params in firsts(spec_of({"max_trials": 40}), BINARY)}
 
 
-def test_what_cannot_end_in_the_budget_is_left_out_and_the_cheap_go_first():
-    spec, space = spec_of({"max_seconds": 60}), None
-    large = Facts("binary", rows=2_000_000, features=40, classes=2)
-    space = auto.space_of_search(spec, large)
-    rough = {repr(auto.settled(space, each)): auto.seconds_of(each, large) for each in PORTFOLIO["binary"]
-             if each.algorithm in TRAINERS}  # fmt: skip
-    wanted = firsts(spec, large)
-    assert 0 < len(wanted) < len(rough)
-    seconds = [rough[repr(params)] for params in wanted]
-    assert seconds == sorted(seconds)
-    assert max(seconds) <= 15 or len(wanted) == 1
-    (only,) = firsts(spec, replace(large, rows=10**9))
-    assert only["algorithm"] == "lightgbm"
+def test_what_cannot_end_in_the_budget_is_left_out():
+    spec, many = spec_of({"max_seconds": 60}), Facts("binary", rows=250_000, features=20, classes=2)
+    whole = firsts(spec_of({"max_trials": 40}), many)
+    wanted = firsts(spec, many)
+    assert 3 <= len(wanted) < len(whole)
+    assert [params for params in whole if params in wanted] == wanted
+    assert not {params["algorithm"] for params in wanted} & {"random_forest", "extra_trees"}
+    assert auto.longest_seconds(spec, many) < 60
+
+
+def test_where_no_fit_ends_in_the_budget_one_is_tried_that_gets_far_in_few_rounds():
+    spec, huge = spec_of({"max_seconds": 60}), Facts("binary", rows=10**8, features=40, classes=2)
+    first, *others = firsts(spec, huge)
+    assert first == {"algorithm": "lightgbm", **HASTY.params}
+    assert len(others) == len(WHERE_NOTHING_ENDS) - 1
+    assert auto.longest_seconds(spec, huge) is None
+    (own,) = firsts(spec_of({"max_seconds": 60}, algorithm="linear"), huge)
+    assert "C" in own
+
+
+def test_an_algorithm_that_is_far_behind_gets_no_further_setting():
+    spec = spec_of({"max_trials": 40})
+    history = search(spec, 40, lambda params: 0.5 if params["algorithm"] in {"linear", "extra_trees"} else 0.9)
+    linear = [trial for trial in history if trial.params["algorithm"] == "linear"]
+    assert len(linear) == 1
+    assert len([trial for trial in history if trial.params["algorithm"] == "xgboost"]) > 1
+
+
+def test_time_not_trials_is_shared_among_the_algorithms():
+    turns = [auto.turn_of(["slow", "quick"], share / 100, costs=[9.0, 1.0]) for share in range(100)]
+    assert turns.count("quick") == pytest.approx(100 * 0.25 / (0.25 + 0.6 / 9), abs=1)
+    history = [
+        ended(0, {"algorithm": "linear"}, 0.5, duration_seconds=3.0),
+        ended(1, {"algorithm": "linear"}, 0.5, duration_seconds=5.0),
+    ]
+    space = auto.space_of_search(spec_of({"max_trials": 60}), BINARY)
+    assert auto.costs(space, ["linear", "catboost"], history) == [4.0, 1.0]
 
 
 def test_what_a_small_fit_takes_beside_its_rows_shuts_nothing_out():

@@ -1,7 +1,8 @@
 """Which models answer together: greedy selection with replacement, after Caruana et al. (2004).
 
-https://doi.org/10.1145/1015330.1015432. It begins with the best model and goes on adding the one that makes the mean
-of all chosen best by the tuning metric itself; how often a model was added is its weight.
+https://doi.org/10.1145/1015330.1015432. It begins with the mean of the few best models ("sorted initialisation", which
+keeps it from clinging to the luckiest of them) and goes on adding the one that makes the mean of all chosen best by the
+tuning metric itself; how often a model was added is its weight.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,9 @@ from workers.terms import TaskType
 from workers.trainers.contract import Indices
 
 MOST_STEPS = 25
+FIRST = 5
+"""So many of the best models it begins with, or half as many as there may be if that is fewer, as long as they are no
+worse than the middle one of all."""
 PATIENCE = 4
 LEAST_GAIN = 2e-4
 """A further model must lower the loss by this share, or those before it answer without it."""
@@ -124,10 +128,11 @@ def selected(
         seed: Of the rows that are drawn where there are very many.
     """
     judge, stack = _drawn(judge, predictions, seed=seed)
-    total = np.zeros_like(stack[0])
-    chosen: list[int] = []
-    best, kept = np.inf, 0
-    while len(chosen) < MOST_STEPS and len(chosen) - kept < PATIENCE:
+    chosen = _first(judge, stack, most=most, allowed=allowed)
+    total = stack[chosen].sum(axis=0)
+    kept = len(chosen)
+    best = judge.loss(total / kept) if chosen else np.inf
+    while len(chosen) < FIRST + MOST_STEPS and len(chosen) - kept < PATIENCE:
         open_to = [place for place in range(len(stack)) if _fits(chosen, place, most=most, allowed=allowed)]
         if not open_to:
             break
@@ -139,6 +144,24 @@ def selected(
             best, kept = float(losses.min()), len(chosen)
     counted = {place: chosen[:kept].count(place) / kept for place in chosen[:kept]}
     return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _first(judge: Judge, stack: Floats, *, most: int, allowed: Callable[[frozenset[int]], bool]) -> list[int]:
+    """The places of the models to begin with, the best first: it alone, where it is better than the mean of them.
+
+    There are none where the metric has no value.
+    """
+    losses = judge.losses(np.zeros_like(stack[0]), stack, 1)
+    bound = float(np.median(losses))
+    chosen: list[int] = []
+    for place in np.argsort(losses, kind="stable").tolist():
+        if len(chosen) == max(1, min(FIRST, most // 2)) or not (losses[place] <= bound and np.isfinite(losses[place])):
+            break
+        if _fits(chosen, place, most=most, allowed=allowed):
+            chosen.append(place)
+    if not chosen or judge.loss(stack[chosen].mean(axis=0)) < losses[chosen[0]]:
+        return chosen
+    return chosen[:1]
 
 
 def _fits(chosen: Sequence[int], place: int, *, most: int, allowed: Callable[[frozenset[int]], bool]) -> bool:

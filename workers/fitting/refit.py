@@ -1,4 +1,4 @@
-"""What was chosen, fitted again on the train and validation rows with the rounds that the search found."""
+"""One member of what was chosen, fitted again on the train and validation rows with the rounds that the search found."""
 
 import math
 import time
@@ -10,13 +10,11 @@ import numpy as np
 
 from workers.context import Context
 from workers.fitting.candidates import company_of, most_rounds, recipe_of, soft_deadline
-from workers.fitting.choosing import Contender, Weighted
-from workers.fitting.fits import packed_all, size_of
+from workers.fitting.choosing import Contender
+from workers.fitting.fits import packed_all
 from workers.fitting.following import Recorder
 from workers.fitting.rows import matrix_of
 from workers.matrix.prepared import Prepared
-from workers.search.plan import Plan
-from workers.threads import limited
 from workers.trainers import TRAINERS, Fitted, ensemble
 from workers.trainers.contract import Fold
 from workers.trainers.ensemble import Packed
@@ -28,9 +26,6 @@ SHARE_OF_TIME = 0.6
 WRITING_SECONDS = 0.5
 """Kept free before the budget's end, to pack and to store the model."""
 CAUTION = 1.15
-LUCK = 0.7
-"""A refit begins if this share of what it would take is left: the time is of no use to anybody else, and a fit that
-reaches the search's rounds before it ends is taken."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,8 @@ class Final:
         weight: Its share of the answer.
         packed: Its models; their weights add up to `weight`.
         rounds: That the refit was given; None where there was no refit.
-        seconds: That the refit took.
+        refits: How many there were, each with a seed of its own.
+        seconds: That they took.
         kept_for: Why the search's own model answers alone: `not_asked`, `no_time`, `timed_out`, `too_large`; "" where
             it does not.
     """
@@ -51,6 +47,7 @@ class Final:
     weight: float
     packed: tuple[Packed, ...]
     rounds: int | None = None
+    refits: int = 0
     seconds: float = 0.0
     kept_for: str = ""
 
@@ -62,52 +59,52 @@ class Final:
             "weight": self.weight, "models": len(self.packed),
             "iterations": sum(member.iterations for member in self.packed), "value": tried.value,
             "spread": tried.facts.get("spread"), "refit": self.rounds is not None, "rounds": self.rounds,
-            "kept_for": self.kept_for, "seconds": round(self.seconds, 3),
+            "refits": self.refits, "kept_for": self.kept_for, "seconds": round(self.seconds, 3),
         }  # fmt: skip
 
 
-def finals(ctx: Context, members: Weighted, *, plan: Plan) -> list[Final]:
-    """`members`, fitted again where the plan asks for it and the budget allows it, the heaviest first.
+def of_search(ctx: Context, contender: Contender, weight: float) -> Final:
+    """The member with the search's own models, as long as there was no time for others."""
+    models = _shared(ensemble.read(contender.model_path(ctx)), weight)
+    return Final(contender, weight, models, kept_for="no_time")
 
-    A member without time for its refit answers with the search's model. Over folds the models of the folds answer in
-    any case, and the refit beside them with the weight of one: on tables of a few hundred rows they are better together
-    than the refit alone, and steadier (`benchmarks/after_folds.py`).
+
+def is_time(ctx: Context, contender: Contender, *, share: float) -> bool:
+    """Whether `share` of what the refit of `contender` will take is left."""
+    return time.monotonic() + share * seconds_needed(ctx, contender) <= _ends(ctx)
+
+
+def is_time_for_another(ctx: Context, own: Final) -> bool:
+    """Whether one more refit of `own` will end in time, as long as it takes what those before it took."""
+    return time.monotonic() + CAUTION * own.seconds / own.refits <= _ends(ctx)
+
+
+def refitted(ctx: Context, own: Final, *, key: str) -> Final:
+    """`own` fitted again; as it was where the fit could not end in time, or gave nothing new.
+
+    Over folds the models of the folds answer in any case, and the refit beside them with the weight of one: on tables of
+    a few hundred rows they are better together than the refit alone, and steadier (`benchmarks/after_folds.py`).
+    A second refit draws other random numbers, and answers beside the first.
+
+    Args:
+        key: Of its checkpoints.
 
     Raises:
         MachineError: the library failed.
         DeadlineExceeded: no time is left at all.
         Cancelled, LeaseLost: whatever `ctx.progress` raises.
     """
-    found = [_of_search(ctx, contender, weight) for contender, weight in members]
-    if not plan.refit:
-        return [replace(final, kept_for="not_asked") for final in found]
-    # Those that surely end in time come first; what is left is then tried with some luck.
-    for share in (1.0, LUCK):
-        for place, final in enumerate(found):
-            if final.kept_for == "no_time" and _is_time(ctx, final.contender, share=share):
-                found[place] = _refitted(ctx, final, place=(place, len(found)))
-    return _small_enough(ctx, found)
-
-
-def _of_search(ctx: Context, contender: Contender, weight: float) -> Final:
-    """The member with the search's own models, as long as there was no time for others."""
-    models = _shared(ensemble.read(contender.model_path(ctx)), weight)
-    return Final(contender, weight, models, kept_for="no_time")
-
-
-def _is_time(ctx: Context, contender: Contender, *, share: float) -> bool:
-    return time.monotonic() + share * seconds_needed(ctx, contender) <= _ends(ctx)
-
-
-def _refitted(ctx: Context, own: Final, *, place: tuple[int, int]) -> Final:
     contender, began = own.contender, time.monotonic()
-    fitted, rounds = _again(ctx, contender, ends=_ends(ctx), place=place)
+    fitted, rounds = _again(replace(ctx, seed=ctx.seed + own.refits), contender, ends=_ends(ctx), key=key)
     seconds = time.monotonic() - began
     if fitted.timed_out and fitted.iterations < contender.iterations:
-        return replace(own, seconds=seconds, kept_for="timed_out")
-    beside = own.packed if int(ctx.outputs["train"]["folds"]) else ()
-    models = _shared((*beside, *packed_all(contender.candidate, [fitted])), own.weight)
-    return replace(own, packed=models, rounds=rounds, seconds=seconds, kept_for="")
+        return own if own.refits else replace(own, seconds=seconds, kept_for="timed_out")
+    (made,) = packed_all(contender.candidate, [fitted])
+    if own.refits and any(made.content == other.content for other in own.packed):
+        return own
+    beside = own.packed if own.refits or int(ctx.outputs["train"]["folds"]) else ()
+    models = _shared((*beside, made), own.weight)
+    return replace(own, packed=models, rounds=rounds, refits=own.refits + 1, seconds=own.seconds + seconds, kept_for="")
 
 
 def _shared(members: Sequence[Packed], weight: float) -> tuple[Packed, ...]:
@@ -119,14 +116,12 @@ def _ends(ctx: Context) -> float:
     return min(soft_deadline(ctx, share=SHARE_OF_TIME), ctx.budget_ends - WRITING_SECONDS)
 
 
-def _again(ctx: Context, contender: Contender, *, ends: float, place: tuple[int, int]) -> tuple[Fitted, int]:
+def _again(ctx: Context, contender: Contender, *, ends: float, key: str) -> tuple[Fitted, int]:
     data, candidate = matrix_of(ctx), contender.candidate
     rounds = rounds_for(ctx, data, contender)
     recipe = recipe_of(ctx, data, candidate, rounds=rounds, stopping=False)
-    record = Recorder(ctx, rounds=rounds, place=place)
-    company = company_of(ctx, deadline=ends, key=f"refit-{place[0]}", on_iteration=record)
-    with limited(ctx.threads):
-        return TRAINERS[candidate.algorithm].fit(data, everything(data), recipe, company), rounds
+    company = company_of(ctx, deadline=ends, key=key, on_iteration=Recorder(ctx, rounds=rounds))
+    return TRAINERS[candidate.algorithm].fit(data, everything(data), recipe, company), rounds
 
 
 def everything(data: Prepared) -> Fold:
@@ -167,15 +162,3 @@ def seconds_needed(ctx: Context, contender: Contender) -> float:
     if contender.candidate.algorithm in BOOSTED and facts.get("ran"):
         return took * rounds_for(ctx, data, contender) / float(facts["ran"]) / faster
     return took / max(1, int(ctx.outputs["train"]["folds"])) / faster
-
-
-def _small_enough(ctx: Context, found: Sequence[Final]) -> list[Final]:
-    """`found` within `max_model_bytes`: where refits grew too large, with the search's own models, which kept to it."""
-    most = ctx.spec.tuning.constraints.max_model_bytes
-    if most is None or sum(size_of(final.packed) for final in found) <= most:
-        return list(found)
-    return [
-        final if final.rounds is None else replace(
-            _of_search(ctx, final.contender, final.weight), seconds=final.seconds, kept_for="too_large",
-        ) for final in found
-    ]  # fmt: skip

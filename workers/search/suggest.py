@@ -83,5 +83,6 @@ def _learned(
     branch = None
     if plan.strategy == "auto":
         names = auto.survivors(space, study.judge, history)
-        branch = auto.turn_of(names, draws.generator(seed, number).random())
+        costs = auto.costs(space, names, history) if auto.timed(spec) else ()
+        branch = auto.turn_of(names, draws.generator(seed, number).random(), costs)
     return study.ask(seed=seed, number=number, sampler=spec.tuning.sampler, algorithm=branch)

@@ -6,7 +6,8 @@ from typing import Any
 
 from workers.context import Context, Done, FanOut, Skipped, Warned
 from workers.fitting.choosing import Judged, chosen, judged
-from workers.fitting.refit import Final, finals
+from workers.fitting.lanes import finals
+from workers.fitting.refit import Final
 from workers.search.facts import facts_of
 from workers.search.insight import insight
 from workers.search.plan import Plan, planned
@@ -25,7 +26,7 @@ def run(ctx: Context) -> Done | FanOut:
 
     Raises:
         InvalidSpec: `constraints_unmet`.
-        MachineError, DeadlineExceeded, Cancelled, LeaseLost: see `workers.fitting.refit.finals`.
+        MachineError, DeadlineExceeded, Cancelled, LeaseLost: see `workers.fitting.lanes.finals`.
     """
     plan, trained = planned(ctx.spec, facts_of(ctx.outputs)), ctx.outputs["train"]
     searched = plan.strategy != "none"

@@ -1,5 +1,6 @@
 """What a library made of a matrix, kept for the next fit of this process."""
 
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,8 +13,11 @@ MOST_CELLS = 60_000_000
 """Of the matrices behind what one library keeps, all together; the newest is kept whatever its size."""
 
 
-class Kept(Generic[Made]):
-    """The last few things made of matrices, by what they were made with; each is gone when its matrix is."""
+class Kept(threading.local, Generic[Made]):
+    """The last few things made of matrices, by what they were made with; each is gone when its matrix is.
+
+    Every thread keeps its own: the libraries do not promise that two fits may read one of theirs at a time.
+    """
 
     def __init__(self, most_cells: int = MOST_CELLS) -> None:
         self.most_cells = most_cells

@@ -1,0 +1,85 @@
+"""Refits of several members at a time: as many as there are cores, none after one of them was told to stop."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from app.errors import Cancelled
+from tests.unit.test_refit import AUTO, plan_of, searched
+from workers.fitting import lanes
+from workers.fitting.choosing import contenders
+from workers.fitting.lanes import finals
+from workers.trainers.lightgbm import LightgbmTrainer
+
+
+@pytest.fixture
+def ctx(tmp_path):
+    """A context on two cores, whose search has ended."""
+    return replace(searched(tmp_path, {**AUTO, "ensemble": 3}), threads=2)
+
+
+def members_of(ctx):
+    """Three members; two are the same fit of LightGBM."""
+    boosted = [each for each in contenders(ctx, plan=plan_of(ctx)) if each.candidate.algorithm == "lightgbm"]
+    return ((boosted[0], 0.5), (boosted[1], 0.3), (boosted[0], 0.2))
+
+
+def test_narrow_refits_run_side_by_side_each_on_its_own_core(ctx, monkeypatch):
+    fit, both, threads = LightgbmTrainer.fit, threading.Barrier(2), []
+
+    def meeting(self, data, fold, recipe, company):
+        threads.append(company.threads)
+        if len(threads) <= 2:
+            both.wait(timeout=20)
+        return fit(self, data, fold, recipe, company)
+
+    monkeypatch.setattr(LightgbmTrainer, "fit", meeting)
+    found = finals(ctx, members_of(ctx), plan=plan_of(ctx))
+    assert [final.kept_for for final in found] == ["", "", ""]
+    assert [final.weight for final in found] == [0.5, 0.3, 0.2]
+    assert threads == [1, 1, 1]
+
+
+def test_side_by_side_and_one_after_another_give_the_same_models(ctx):
+    members = members_of(ctx)
+    together = finals(ctx, members, plan=plan_of(ctx))
+    alone = finals(replace(ctx, threads=1), members, plan=plan_of(ctx))
+    assert [final.packed for final in together] == [final.packed for final in alone]
+
+
+def test_wide_refits_have_all_cores_one_after_another(ctx, monkeypatch):
+    monkeypatch.setattr(lanes, "WIDE_CELLS", 10)
+    monkeypatch.setattr(lanes, "threads_wanted", lambda *_asked, most, **_known: most)
+    seen, fit, running = [], LightgbmTrainer.fit, []
+
+    def watched(self, data, fold, recipe, company):
+        running.append(1)
+        seen.append((company.threads, len(running)))
+        fitted = fit(self, data, fold, recipe, company)
+        running.pop()
+        return fitted
+
+    monkeypatch.setattr(LightgbmTrainer, "fit", watched)
+    finals(ctx, members_of(ctx), plan=plan_of(ctx))
+    assert seen == [(2, 1)] * 3
+
+
+def test_who_is_told_to_stop_begins_no_further_refit(ctx, monkeypatch):
+    begun = []
+
+    def stopped(_self, _data, _fold, _recipe, _company):
+        begun.append(1)
+        raise Cancelled
+
+    monkeypatch.setattr(LightgbmTrainer, "fit", stopped)
+    with pytest.raises(Cancelled):
+        finals(ctx, members_of(ctx), plan=plan_of(ctx))
+    assert len(begun) <= 2
+
+
+def test_the_progress_shown_is_that_of_all_members(ctx):
+    shown = []
+    finals(replace(ctx, progress=lambda done, total: shown.append((done, total))), members_of(ctx), plan=plan_of(ctx))
+    assert {total for _done, total in shown} == {3}
+    assert 0 < max(done for done, _total in shown) <= 3
