@@ -1,8 +1,10 @@
-"""What a trial costs beside its fit: from one trial's start to the next one's on one worker, less the trainer's seconds.
+"""What a trial costs beside its fit: from one trial's end to the next one's on one worker, less the trainer's seconds.
 
     python benchmarks/trial_overhead.py california_housing.csv.gz --target median_house_value
 
-Prints the median, the mean and the 95th percentile in milliseconds, over the trials after the first few.
+A worker asks, scores and stores while it fits another trial, as long as fits are short; then this is what it could not
+do meanwhile. With `--parallel 1` every trial waits for the one before it. Prints the median, the mean and the 95th
+percentile in milliseconds, over the trials after the first few.
 """
 
 import argparse
@@ -19,13 +21,15 @@ from standalone.supervisor import Options, Stack
 WARM_UP = 5
 
 
-def rows_of(client: Client, table: Path, *, target: str, trials: int, strategy: str) -> list[dict[str, Any]]:
+def rows_of(
+    client: Client, table: Path, *, target: str, trials: int, strategy: str, parallel: int
+) -> list[dict[str, Any]]:
     """The trials of one search of that many, in order of number."""
     spec: dict[str, Any] = {
         "model": "overhead", "task": {"target": target},
         "data": {"sources": {"t": {"kind": "dataset", "dataset_id": client.upload(table)}}},
         "training": {"max_iterations": 60},
-        "tuning": {"strategy": strategy, "max_trials": trials, "max_parallel": 1},
+        "tuning": {"strategy": strategy, "max_trials": trials, "max_parallel": parallel},
     }  # fmt: skip
     job_id = client.submit(spec)
     job = client.wait(job_id, timeout=540)
@@ -35,12 +39,12 @@ def rows_of(client: Client, table: Path, *, target: str, trials: int, strategy: 
 
 
 def overheads_ms(rows: Iterable[dict[str, Any]]) -> list[float]:
-    """Milliseconds from each trial's start to the next one's that its fit does not explain."""
-    known = sorted(rows, key=lambda row: row["started_at"])[WARM_UP:]
-    starts = [datetime.fromisoformat(row["started_at"]).timestamp() for row in known]
+    """Milliseconds from each trial's end to the next one's that the fit of the latter does not explain."""
+    known = sorted(rows, key=lambda row: row["finished_at"])[WARM_UP:]
+    ends = [datetime.fromisoformat(row["finished_at"]).timestamp() for row in known]
     return [
-        1_000 * (after - start - row["facts"]["fit_seconds"])
-        for row, start, after in zip(known[:-1], starts[:-1], starts[1:], strict=True)
+        1_000 * (end - before - row["facts"]["fit_seconds"])
+        for row, before, end in zip(known[1:], ends[:-1], ends[1:], strict=True)
     ]
 
 
@@ -51,13 +55,17 @@ def main() -> None:
     parser.add_argument("--target", required=True)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--strategy", default="bayesian", choices=("bayesian", "random"))
+    parser.add_argument("--parallel", type=int, default=4)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Options(Path(folder, "house"), port=0, workers=1))
         stack.start()
         try:
             client = Client(stack.url, stack.api_key)
-            rows = rows_of(client, asked.table, target=asked.target, trials=asked.trials, strategy=asked.strategy)
+            rows = rows_of(
+                client, asked.table, target=asked.target, trials=asked.trials, strategy=asked.strategy,
+                parallel=asked.parallel,
+            )  # fmt: skip
         finally:
             stack.stop(soft_seconds=2.0)
     found, fits = overheads_ms(rows), [row["facts"]["fit_seconds"] for row in rows]

@@ -65,7 +65,7 @@ def _next(  # the rows, the clock, and who is to hold the trial
     mine = next((row for row in rows if row.status == TrialStatus.RUNNING and row.owner == owner), None)
     if mine is not None:  # the answer to an earlier commit was lost
         return _asked(session, searching, job, rows, mine.number, owner=owner, now=now)
-    if sum(row.status == TrialStatus.RUNNING for row in rows) >= _search(job)["parallel"]:
+    if _is_full(rows, process_of(owner), parallel=_search(job)["parallel"]):
         return None
     number = _taken_again(session, job, rows, owner=owner, lease_seconds=lease_seconds)
     if number is not None:
@@ -74,6 +74,17 @@ def _next(  # the rows, the clock, and who is to hold the trial
     if params is None:
         return None
     return _to_fit(session, searching, job, rows, Asked(len(rows), 1, owner, params), now=now)
+
+
+def process_of(owner: str) -> str:
+    """The process that `owner` is of: the node and the process's number there."""
+    return ":".join(owner.split(":")[:2])
+
+
+def _is_full(rows: Sequence[Standing], process: str, *, parallel: int) -> bool:
+    """Whether as many processes as may be have a trial. A process fits one at a time, whatever it has asked for."""
+    busy = {process_of(row.owner) for row in rows if row.status == TrialStatus.RUNNING and row.owner is not None}
+    return len(busy | {process}) > parallel
 
 
 def _search(job: Job) -> dict[str, Any]:
@@ -94,7 +105,7 @@ def _taken_again(
 
 def _held(owner: str, lease_seconds: float) -> dict[str, Any]:
     return {
-        "status": TrialStatus.RUNNING, "lease_owner": owner, "worker": ":".join(owner.split(":")[:2]),
+        "status": TrialStatus.RUNNING, "lease_owner": owner, "worker": process_of(owner),
         "lease_until": func.now() + SECOND * lease_seconds, "started_at": func.clock_timestamp(),
     }  # fmt: skip
 

@@ -25,11 +25,22 @@ LEAST_TRIAL_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Ended:
-    """One ended trial, as far as budgets look at it; `seconds` are those that its fit took."""
+    """One ended trial, as far as budgets look at it.
+
+    Attributes:
+        seconds: That it took in all.
+        kept_seconds: That its fit took for the rounds that were kept, where known.
+    """
 
     status: str
     value: float | None
     seconds: float
+    kept_seconds: float | None = None
+
+    @property
+    def again(self) -> float:
+        """Seconds to fit the same on the same rows once more."""
+        return self.seconds if self.kept_seconds is None else self.kept_seconds
 
 
 def first_fit_seconds(left: float, *, search_follows: bool) -> float:
@@ -40,8 +51,8 @@ def first_fit_seconds(left: float, *, search_follows: bool) -> float:
 def search_seconds(search: Mapping[str, Any], ended: Sequence[Ended]) -> float:
     """Seconds from the budget's beginning to the end of the search; infinite where there is no budget in seconds.
 
-    What follows the search is paid from the rest: `search["refit_factor"]` says how many times a trial's seconds its
-    refit takes, `search["ensemble"]` how many members there are at the most.
+    What follows the search is paid from the rest: `search["refit_factor"]` says how many times the seconds of a trial's
+    kept rounds its refit takes, `search["ensemble"]` how many members there are at the most.
     """
     total = search.get("max_seconds")
     if total is None:
@@ -64,11 +75,11 @@ def _tail(search: Mapping[str, Any], best: Sequence[Ended]) -> float:
     """
     total, each = float(search["max_seconds"]), MARGIN * float(search.get("refit_factor", 0.0))
     least = max(CHOOSING_SECONDS, LEAST_TAIL * total)
-    first = CHOOSING_SECONDS + each * best[0].seconds
+    first = CHOOSING_SECONDS + each * best[0].again
     if not search.get("refit") or first > BEST_TAIL * total:
         return least
     lanes = max(1, min(len(best), int(search.get("lanes", 1))))
-    all_of_them = CHOOSING_SECONDS + each * sum(trial.seconds for trial in best) / lanes
+    all_of_them = CHOOSING_SECONDS + each * sum(trial.again for trial in best) / lanes
     return max(least, first, min(all_of_them, MOST_TAIL * total))
 
 
@@ -114,7 +125,7 @@ def why_over(search: Mapping[str, Any], *, asked: int, ended: Sequence[Ended], e
 
 
 def refit_factor(rows: Mapping[str, int], *, folds: int) -> float:
-    """How many times a trial's seconds its refit takes: on more rows, but once where the trial fitted every fold."""
+    """How many times the rows of one fit of a trial its refit learns from."""
     if folds > 1:
-        return 1 / (folds - 1)
+        return folds / (folds - 1)
     return (rows.get("train", 0) + rows.get("validation", 0)) / max(1, rows.get("train", 0))

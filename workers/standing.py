@@ -17,6 +17,8 @@ MAX_ATTEMPTS = 3
 LATELY = 12
 """So many of the last trials tell how fast the others will end."""
 
+KEPT = Trial.facts["fit_seconds"].as_float() * Trial.iterations / func.nullif(Trial.facts["ran"].as_float(), 0.0)
+"""The seconds of a fit, less those of the rounds that early stopping took back."""
 NEWS_SECONDS, NEWS_SHARE = 5.0, 0.1
 """An estimate that has changed by more than both is shown, although no trial has ended since."""
 
@@ -29,6 +31,8 @@ class Standing:
     status: str
     value: float | None
     seconds: float
+    kept_seconds: float | None
+    """That the fit took for the rounds that were kept, as its facts tell."""
     params: Mapping[str, Any]
     owner: str | None
     is_silent: bool
@@ -47,14 +51,16 @@ def of(session: Session, job_id: str, known: Sequence[Standing] = ()) -> list[St
     silent = or_(Trial.lease_until.is_(None), Trial.lease_until < func.now())
     rows = session.execute(
         select(
-            Trial.number, Trial.status, Trial.value, func.coalesce(Trial.duration_seconds, 0.0), Trial.params,
+            Trial.number, Trial.status, Trial.value, func.coalesce(Trial.duration_seconds, 0.0), KEPT, Trial.params,
             Trial.lease_owner, silent, func.extract("epoch", Trial.started_at), func.extract("epoch", Trial.finished_at),
         ).where(Trial.job_id == job_id, Trial.number >= len(known)).order_by(Trial.number)
     )  # fmt: skip
-    read = (
-        Standing(*row[:6], bool(row[6]) and row[1] == TrialStatus.RUNNING, *(_seconds(at) for at in row[7:]))
-        for row in rows
-    )
+    read = [
+        Standing(
+            number, status, value, seconds, kept, params, owner, bool(silent) and status == TrialStatus.RUNNING,
+            _seconds(started), _seconds(finished),
+        ) for number, status, value, seconds, kept, params, owner, silent, started, finished in rows
+    ]  # fmt: skip
     return [*known, *read]
 
 
@@ -74,7 +80,7 @@ def settled(job: Job, rows: Sequence[Standing], number: int) -> list[Standing]:
 
 def budgeted(rows: Sequence[Standing]) -> list[Ended]:
     """The ended trials as budgets look at them."""
-    return [Ended(row.status, row.value, row.seconds) for row in rows if not row.open]
+    return [Ended(row.status, row.value, row.seconds, row.kept_seconds) for row in rows if not row.open]
 
 
 def over(job: Job, rows: Sequence[Standing], *, now: float) -> str | None:

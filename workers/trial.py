@@ -2,6 +2,7 @@
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -28,6 +29,8 @@ from workers.workspace import JobWorkspace
 log = structlog.get_logger()
 
 TURN_SECONDS = 20.0
+SHORT_CELLS = 1_000_000
+"""Rows times features of a matrix up to which most fits take less than about two seconds."""
 GRACE_SECONDS, GRACE_SHARE = 10.0, 0.25
 """How long after its own end a fit that has not ended is stopped."""
 
@@ -40,13 +43,29 @@ def run_trials(room: Room, job_id: str) -> None:
             # Without a core there is nothing to fit with: not even the data is read, and the dispatcher rings again.
             threads = _threads(room, seen, held) if seen else 0
             if seen and threads:
-                Turn(room, remembered(room.engine, room.vault, job_id, seen), threads=threads).run()
+                _work_on(room, remembered(room.engine, room.vault, job_id, seen), seen, threads=threads)
     except (LeaseLost, Cancelled):
         log.info("trial_stopped", job_id=job_id)
     except Unavailable as outage:
         log.warning("trial_put_aside", job_id=job_id, code=outage.stable_code)
     except TrainhouseError as error:
         give_up(room.engine, job_id, error)
+
+
+def _work_on(room: Room, searching: Searching, seen: Open, *, threads: int) -> None:
+    """A turn at the search, or two that take turns at fitting where fits are short.
+
+    While one trial is fitted, the other asks, scores, stores and tells; else these would take as long as a short fit does.
+    """
+    turns = [Turn(room, searching, threads=threads, owner=room.owner)]
+    search = seen.search
+    if search["cells"] <= SHORT_CELLS and search["parallel"] > 1 and not search["deterministic"]:
+        turns.append(Turn(room, searching, threads=threads, owner=f"{room.owner}:2"))
+    with ThreadPoolExecutor(len(turns), thread_name_prefix="turn") as others:
+        ends = [others.submit(turn.run) for turn in turns[1:]]
+        turns[0].run()
+        for end in ends:
+            end.result()
 
 
 def _threads(room: Room, seen: Open, held: ExitStack) -> int:
@@ -63,8 +82,8 @@ def _threads(room: Room, seen: Open, held: ExitStack) -> int:
 class Turn:
     """One worker's turn at a search."""
 
-    def __init__(self, room: Room, searching: Searching, *, threads: int) -> None:
-        self._room, self._searching, self._threads = room, searching, threads
+    def __init__(self, room: Room, searching: Searching, *, threads: int, owner: str) -> None:
+        self._room, self._searching, self._threads, self._owner = room, searching, threads, owner
         self._ends = time.monotonic() + TURN_SECONDS
 
     def is_over(self) -> bool:
@@ -81,7 +100,7 @@ class Turn:
         """The next trial; a search that cannot suggest one fails its job, which would wait for ever otherwise."""
         try:
             return ask(
-                self._room.engine, self._searching, owner=self._room.owner,
+                self._room.engine, self._searching, owner=self._owner,
                 lease_seconds=self._room.settings.lease_seconds, suggest=suggest, after=after,
             )  # fmt: skip
         except (Unavailable, LeaseLost):

@@ -102,6 +102,29 @@ def test_no_more_trials_run_at_a_time_than_the_spec_allows(engine: Engine) -> No
     assert sorted(one.number for one in asked if one) == [0, 1, 2]
 
 
+def test_a_process_that_holds_two_trials_counts_once_for_it_fits_one_at_a_time(engine: Engine) -> None:
+    job_id = searching(engine, trials=9, parallel=2)
+    numbers = [ask(engine, job_id, owner) for owner in ("n:1:x", "n:1:x:2", "n:2:y", "n:2:y:2", "n:3:z")]
+    assert [one.number if one else None for one in numbers] == [0, 1, 2, 3, None]
+    again = ask(engine, job_id, "n:1:x:2")
+    assert again is not None
+    assert again.number == 1
+    assert {row.worker for row in rows(engine, job_id)} == {"n:1", "n:2"}
+
+
+def test_a_fit_is_known_by_the_seconds_of_the_rounds_that_were_kept(engine: Engine) -> None:
+    job_id = searching(engine)
+    for facts, iterations in (({"fit_seconds": 6.0, "ran": 300}, 200), ({}, 5), ({"fit_seconds": 1.0, "ran": 0}, 5)):
+        asked = ask(engine, job_id)
+        assert asked is not None
+        told = Told(TrialStatus.COMPLETE, 7.0, value=1.0, iterations=iterations, facts=facts)
+        trial_clerk.tell(engine, job_id, asked, told)
+    with transaction(engine) as session:
+        known = standing.budgeted(standing.of(session, job_id))
+    assert [trial.kept_seconds for trial in known] == [4.0, None, None]
+    assert [trial.again for trial in known] == [4.0, 7.0, 7.0]
+
+
 def test_whoever_tells_the_last_trial_sets_the_job_going_again(engine: Engine) -> None:
     job_id = searching(engine, trials=2, parallel=2)
     first, second = ask(engine, job_id), ask(engine, job_id)

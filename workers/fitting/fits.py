@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median, pstdev
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from workers.trainers import TRAINERS, Fitted, ensemble
 from workers.trainers.contract import Fold, Indices
 from workers.trainers.ensemble import Packed
 
+_TURN = Lock()
+"""Trials of one process fit one after another, whatever else they do at a time: the process holds cores for one."""
 SINGLE_ROWS = 9
 """Rows that are predicted one by one, after a first one, to say how long one takes."""
 
@@ -80,15 +83,14 @@ def fit_and_score(
     data = matrix_of(ctx)
     check(ctx.spec, data)
     rounds = most_rounds(ctx, data, candidate.algorithm)
-    with limited(ctx.threads):
-        if folds:
-            return _over_folds(ctx, data, candidate, folds=folds, rounds=rounds, deadline=deadline)
-        record = Recorder(ctx, rounds=rounds, pruning=pruning)
-        fitted = _fit(ctx, data, candidate, Fold.of_parts(data), record, deadline=deadline, key="fit")
-        rows = scored_rows(data, 0)
-        predictions = fitted.predict(data.x[rows])
-        facts = _costs(ctx, data, rows, candidate, [fitted])
-        return _scored(ctx, data, candidate, predictions, [fitted], records=[record], facts=facts)
+    if folds:
+        return _over_folds(ctx, data, candidate, folds=folds, rounds=rounds, deadline=deadline)
+    record = Recorder(ctx, rounds=rounds, pruning=pruning)
+    fitted = _fit(ctx, data, candidate, Fold.of_parts(data), record, deadline=deadline, key="fit")
+    rows = scored_rows(data, 0)
+    predictions = fitted.predict(data.x[rows])
+    facts = _costs(ctx, data, rows, candidate, [fitted])
+    return _scored(ctx, data, candidate, predictions, [fitted], records=[record], facts=facts)
 
 
 def _fit(
@@ -96,9 +98,10 @@ def _fit(
 ) -> Fitted:
     recipe = recipe_of(ctx, data, candidate, rounds=record.rounds)
     company = company_of(ctx, deadline=deadline, key=key, on_iteration=record)
-    began = time.monotonic()
-    fitted = TRAINERS[candidate.algorithm].fit(data, fold, recipe, company)
-    record.seconds = time.monotonic() - began
+    with _TURN, limited(ctx.threads):
+        began = time.monotonic()
+        fitted = TRAINERS[candidate.algorithm].fit(data, fold, recipe, company)
+        record.seconds = time.monotonic() - began
     return fitted
 
 

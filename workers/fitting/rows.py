@@ -1,5 +1,6 @@
 """The matrix that fits learn from, and what must be true of it before one begins."""
 
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,20 @@ from workers.terms import TaskType
 from workers.trainers.contract import Indices
 
 _LOADED: dict[tuple[Any, ...], Prepared] = {}
+_LOADING = Lock()
 
 
 def matrix_of(ctx: Context) -> Prepared:
     """The job's matrix; the last one stays in memory for the next trial of this process."""
-    path = ctx.workspace.get("matrix")
-    stat = path.stat()
-    # Not the time of change: the cache touches a file at each use.
-    key = (str(path), stat.st_size, stat.st_ino)
-    if key not in _LOADED:
-        _LOADED.clear()
-        _LOADED[key] = prepared.load(path)
-    return _LOADED[key]
+    with _LOADING:
+        path = ctx.workspace.get("matrix")
+        stat = path.stat()
+        # Not the time of change: the cache touches a file at each use.
+        key = (str(path), stat.st_size, stat.st_ino)
+        if key not in _LOADED:
+            _LOADED.clear()
+            _LOADED[key] = prepared.load(path)
+        return _LOADED[key]
 
 
 def scored_rows(data: Prepared, folds: int) -> Indices:
