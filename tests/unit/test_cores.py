@@ -60,7 +60,7 @@ def test_who_waits_for_a_core_may_be_told_to_stop(tmp_path: Path) -> None:
     ("asked", "cells", "alone", "deterministic", "wanted"),
     [
         ("auto", 1_000, True, False, 1), ("auto", 1_000_000, True, False, 2), ("auto", 1_000_000, False, False, 1),
-        ("auto", 9_000_000, False, False, 2), ("auto", 9_000_000, False, True, 1), (2, 1_000, False, True, 2),
+        ("auto", 9_000_000, False, False, 1), ("auto", 50_000_000, False, False, 2), ("auto", 9_000_000, False, True, 1), (2, 1_000, False, True, 2),
         (64, 1_000, False, False, 2),
     ],
 )  # fmt: skip
