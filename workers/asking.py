@@ -1,6 +1,5 @@
 """What a search tries next: asked and written in one transaction under the job's lock, with the end of the trial before."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -175,5 +174,4 @@ def _to_fit(  # the trial, and what it is to know of the others
     history = searching.results_of(session, [other.number for other in seen])
     search = _search(job)
     left = search_seconds(search, standing.budgeted(rows)) - (now - search.get("began_at", now))
-    longest = search.get("longest_seconds") or math.inf
-    return replace(asked, history=history, seconds_left=min(left, longest))
+    return replace(asked, history=history, seconds_left=left)

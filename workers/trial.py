@@ -16,6 +16,7 @@ from workers.asking import ask
 from workers.checkpoints import StoredCheckpoints
 from workers.context import Checkpoints, Context, NoCheckpoints
 from workers.cores import threads_wanted
+from workers.fitting.candidates import longest_fit
 from workers.fitting.trials import TrialFit, run_trial
 from workers.lease import Keeper
 from workers.pipeline import patiently
@@ -128,8 +129,7 @@ class RunningTrial:
     def __init__(self, room: Room, searching: Searching, asked: Asked, *, threads: int) -> None:
         self._room, self._searching, self._asked, self._threads = room, searching, asked, threads
         self._began = time.monotonic()
-        tuning = searching.spec.tuning
-        self._fit_ends = self._began + min(asked.seconds_left, tuning.trial_seconds or math.inf)
+        self._fit_ends = self._began + asked.seconds_left
         self._workspace = JobWorkspace(
             room.store, room.cache, project_id=searching.project_id, known=searching.loaded.artifacts
         )
@@ -198,8 +198,10 @@ class RunningTrial:
 
     def _made_keeper(self) -> Keeper:
         room, searching, asked = self._room, self._searching, self._asked
-        grace = GRACE_SECONDS + GRACE_SHARE * (self._fit_ends - self._began)
-        limit = min(self._fit_ends + grace, self._began + searching.spec.resources.max_seconds)
+        # A trial waits for one other's fits at the most before its own.
+        longest = longest_fit(searching.spec, searching.loaded.search) or math.inf
+        seconds = min(asked.seconds_left, 2 * longest)
+        limit = self._began + min(seconds + GRACE_SECONDS + GRACE_SHARE * seconds, searching.spec.resources.max_seconds)
         return Keeper(
             lambda _progress: renew(
                 room.engine, searching.job_id, asked, lease_seconds=room.settings.lease_seconds

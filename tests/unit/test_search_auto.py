@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from app.spec.algorithms import PARAMS
+from app.spec.spaces import MANY_ROWS
 from tests.unit.test_search import BINARY, asked, ended, search, spec_of
 from workers.search import auto
 from workers.search.facts import Facts
 from workers.search.outcomes import Judge
-from workers.search.portfolio import FEW_ROWS, HASTY, MANY_ROWS, WHERE_NOTHING_ENDS, portfolio
+from workers.search.portfolio import FEW_ROWS, HASTY, WHERE_NOTHING_ENDS, portfolio
 from workers.trainers import TRAINERS
 
 TASKS = {"binary": BINARY, "multiclass": replace(BINARY, task="multiclass", classes=4),

@@ -97,6 +97,12 @@ def company_of(ctx: Context, *, deadline: float, key: str, on_iteration: OnItera
     )  # fmt: skip
 
 
+def longest_fit(spec: JobSpec, search: Mapping[str, Any]) -> float | None:
+    """The most seconds of a trial's fits: `tuning.trial_seconds`, or what the search allows if that is less; None: no bound."""
+    bounds = [each for each in (spec.tuning.trial_seconds, search.get("longest_seconds")) if each is not None]
+    return min(bounds, default=None)
+
+
 def soft_deadline(ctx: Context, *, share: float, seconds: float | None = None) -> float:
     """When a fit must end by itself: after `share` of the time left, at `ctx.fit_ends`, or after `seconds` if sooner.
 

@@ -1,7 +1,8 @@
 """A candidate fitted and scored: on the train and validation parts, or over folds of both."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median, pstdev
 from threading import Lock
@@ -26,6 +27,7 @@ from workers.trainers.ensemble import Packed
 
 _TURN = Lock()
 """Trials of one process fit one after another, whatever else they do at a time: the process holds cores for one."""
+WAIT_SECONDS = 0.5
 SINGLE_ROWS = 9
 """Rows that are predicted one by one, after a first one, to say how long one takes."""
 
@@ -66,12 +68,15 @@ class Scored:
 
 
 def fit_and_score(
-    ctx: Context, candidate: Candidate, *, folds: int, deadline: float, pruning: Pruning | None = None
+    ctx: Context, candidate: Candidate, *, folds: int, ends: Callable[[], float], pruning: Pruning | None = None
 ) -> Scored:
     """Fits `candidate` and scores it on the validation rows, or over `folds` folds of the train and validation rows.
 
     Over folds the metrics are those of all out-of-fold predictions together, the measure that ensembles are chosen by
     too; nothing is pruned there.
+
+    Args:
+        ends: Asked when it is this candidate's turn to be fitted, for it may have had to wait: when its fits are to end.
 
     Raises:
         InvalidData: there are no train or validation rows, or only one class to learn.
@@ -84,13 +89,26 @@ def fit_and_score(
     check(ctx.spec, data)
     rounds = most_rounds(ctx, data, candidate.algorithm)
     if folds:
-        return _over_folds(ctx, data, candidate, folds=folds, rounds=rounds, deadline=deadline)
+        return _over_folds(ctx, data, candidate, folds=folds, rounds=rounds, ends=ends)
     record = Recorder(ctx, rounds=rounds, pruning=pruning)
-    fitted = _fit(ctx, data, candidate, Fold.of_parts(data), record, deadline=deadline, key="fit")
+    with _turn(ctx):
+        fitted = _fit(ctx, data, candidate, Fold.of_parts(data), record, deadline=ends(), key="fit")
     rows = scored_rows(data, 0)
     predictions = fitted.predict(data.x[rows])
     facts = _costs(ctx, data, rows, candidate, [fitted])
     return _scored(ctx, data, candidate, predictions, [fitted], records=[record], facts=facts)
+
+
+@contextmanager
+def _turn(ctx: Context) -> Iterator[None]:
+    """This process's turn to fit; who waits for it goes on hearing whether to stop."""
+    while not _TURN.acquire(timeout=WAIT_SECONDS):
+        ctx.progress(0, 1)
+    try:
+        with limited(ctx.threads):
+            yield
+    finally:
+        _TURN.release()
 
 
 def _fit(
@@ -98,32 +116,33 @@ def _fit(
 ) -> Fitted:
     recipe = recipe_of(ctx, data, candidate, rounds=record.rounds)
     company = company_of(ctx, deadline=deadline, key=key, on_iteration=record)
-    with _TURN, limited(ctx.threads):
-        began = time.monotonic()
-        fitted = TRAINERS[candidate.algorithm].fit(data, fold, recipe, company)
-        record.seconds = time.monotonic() - began
+    began = time.monotonic()
+    fitted = TRAINERS[candidate.algorithm].fit(data, fold, recipe, company)
+    record.seconds = time.monotonic() - began
     return fitted
 
 
 def _over_folds(
-    ctx: Context, data: Prepared, candidate: Candidate, *, folds: int, rounds: int, deadline: float
+    ctx: Context, data: Prepared, candidate: Candidate, *, folds: int, rounds: int, ends: Callable[[], float]
 ) -> Scored:
     rows = scored_rows(data, folds)
     shape = (len(data.y), len(data.classes)) if data.classes else (len(data.y),)
     predictions = np.full(shape, np.nan)
     records, models = [], []
     values: list[float | None] = []
-    for number, fold in enumerate(folding.divided(data, folds, seed=ctx.seed)):
-        _require_classes(data, fold.train)
-        record = Recorder(ctx, rounds=rounds, place=(number, folds))
-        now = time.monotonic()
-        ends = now + (deadline - now) / (folds - number)
-        model = _fit(ctx, data, candidate, fold, record, deadline=ends, key=f"fit-{number}")
-        held = folding.held(fold)
-        predictions[held] = model.predict(data.x[held])
-        values.append(value_on(ctx, data, held, predictions[held]))
-        records.append(record)
-        models.append(model)
+    with _turn(ctx):
+        deadline = ends()
+        for number, fold in enumerate(folding.divided(data, folds, seed=ctx.seed)):
+            _require_classes(data, fold.train)
+            record = Recorder(ctx, rounds=rounds, place=(number, folds))
+            now = time.monotonic()
+            own = now + (deadline - now) / (folds - number)
+            model = _fit(ctx, data, candidate, fold, record, deadline=own, key=f"fit-{number}")
+            held = folding.held(fold)
+            predictions[held] = model.predict(data.x[held])
+            values.append(value_on(ctx, data, held, predictions[held]))
+            records.append(record)
+            models.append(model)
     facts = {**over(values), **_costs(ctx, data, rows, candidate, models)}
     return _scored(ctx, data, candidate, predictions[rows], models, records=records, facts=facts)
 

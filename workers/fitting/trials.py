@@ -7,7 +7,7 @@ from typing import Any
 
 from app.errors import MachineError
 from workers.context import Context, TrialResult
-from workers.fitting.candidates import candidate_of, soft_deadline
+from workers.fitting.candidates import candidate_of, longest_fit, soft_deadline
 from workers.fitting.fits import Scored, fit_and_score, packed_all, size_of
 from workers.fitting.following import Pruned, thinned
 from workers.fitting.keeping import save_predictions, within, worth_keeping
@@ -54,10 +54,16 @@ def run_trial(ctx: Context, *, params: Mapping[str, Any], history: Sequence[Tria
     """
     minimize = lower_is_better(metric_for(ctx, matrix_of(ctx).task))
     pruning = Pruning(ctx.spec, history, params=params, minimize=minimize)
-    deadline = soft_deadline(ctx, share=0.9, seconds=ctx.spec.tuning.trial_seconds)
+    most = longest_fit(ctx.spec, ctx.search)
     folds = int(ctx.outputs.get("train", {}).get("folds", 0))
     try:
-        scored = fit_and_score(ctx, candidate_of(ctx.spec, params), folds=folds, deadline=deadline, pruning=pruning)
+        scored = fit_and_score(
+            ctx,
+            candidate_of(ctx.spec, params),
+            folds=folds,
+            pruning=pruning,
+            ends=lambda: soft_deadline(ctx, share=0.9, seconds=most),
+        )
     except Pruned as ended:
         iteration, value = ended.points[-1]
         return TrialFit(value, {}, iteration, thinned(ended.points), None, pruned=True)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.spec.spaces import MANY_ROWS
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -122,7 +124,7 @@ OF_MANY_ROWS = (
     BUSHY_CAREFUL, WIDE, BUSHY_QUICK, DEEP_BY_LEVEL, STRICT, BUSHY, DEEP_SYMMETRIC, CAREFUL, STRAIGHT, RANDOMISED, EXTRA,
     FOREST,
 )  # fmt: skip
-FEW_ROWS, MANY_ROWS = 4_000, 100_000
+FEW_ROWS = 4_000
 
 
 def portfolio(rows: int) -> tuple[Setting, ...]:

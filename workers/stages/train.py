@@ -27,7 +27,7 @@ def run(ctx: Context) -> Done:
     asked = planned(ctx.spec, facts_of(ctx.outputs)).folds
     folds = folding.resolved(matrix_of(ctx), asked, split=ctx.outputs.get("split", {}))
     candidate = candidate_of(ctx.spec, ctx.spec.training.params)
-    scored = fit_and_score(ctx, candidate, folds=folds, deadline=soft_deadline(ctx, share=SHARE_OF_TIME))
+    scored = fit_and_score(ctx, candidate, folds=folds, ends=lambda: soft_deadline(ctx, share=SHARE_OF_TIME))
     facts = {**scored.facts, **_put(ctx, scored)}
     said = {"algorithm": candidate.algorithm, "iterations": scored.iterations, "metric": scored.metric,
             "value": scored.value, "folds": folds}  # fmt: skip
