@@ -1,5 +1,6 @@
 """Values of metrics, their paired bootstrap over seeds, and ranks."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,15 +40,31 @@ class Difference:
 
 @dataclass(frozen=True)
 class Measured:
-    """A system's metric on a table.
+    """A system's metric on a table, of one run or the mean of some.
 
     Attributes:
-        value: The mean over seeds.
-        drawn: (RESAMPLES,) that mean on test rows drawn again; the same draws for every system.
+        value: On all test rows.
+        drawn: (RESAMPLES,) on test rows drawn again; the same draws for every system.
     """
 
     value: float
     drawn: Floats
+
+    def packed(self) -> str:
+        """`drawn` as short text: how many standard deviations each lies from the value, with three digits and more."""
+        spread = self._spread
+        return f"{spread!r} " + base64.b64encode(((self.drawn - self.value) / spread).astype("<f2").tobytes()).decode()
+
+    @property
+    def _spread(self) -> float:
+        return float(np.nanstd(self.drawn)) or 1.0
+
+    @classmethod
+    def unpacked(cls, value: float, text: str) -> "Measured":
+        """What `packed` made text of, but for its rounding."""
+        spread, coded = text.split(" ")
+        drawn = np.frombuffer(base64.b64decode(coded), dtype="<f2").astype(np.float64)
+        return cls(value, value + float(spread) * drawn)
 
 
 def value_of(metric: str, task: TaskType, y: Floats, p: Floats) -> float:
@@ -65,17 +82,22 @@ def resampled(metric: str, rows: Rows, *, seed: int) -> Floats:
     return np.concatenate(parts)
 
 
-def measured(metric: str, seeds: Mapping[int, Rows], *, same_rows: bool) -> Measured:
-    """A system's metric over seeds.
+def measured(metric: str, rows: Rows, *, seed: int, same_rows: bool) -> Measured:
+    """A system's metric in one run.
 
     Args:
-        seeds: By seed, the test rows with the system's predictions.
+        rows: The test rows with the system's predictions.
+        seed: Of the division.
         same_rows: Whether all seeds have the same test rows; these are then drawn alike for all, since what they
             share is not learned anew by each seed.
     """
-    values = [value_of(metric, rows.task, rows.y, rows.p) for rows in seeds.values()]
-    drawn = [resampled(metric, rows, seed=0 if same_rows else seed) for seed, rows in seeds.items()]
-    return Measured(float(np.mean(values)), np.mean(drawn, axis=0))
+    drawn = resampled(metric, rows, seed=0 if same_rows else seed)
+    return Measured(value_of(metric, rows.task, rows.y, rows.p), drawn)
+
+
+def mean_of(runs: Sequence[Measured]) -> Measured:
+    """A system's metric over runs with several seeds."""
+    return Measured(float(np.mean([run.value for run in runs])), np.mean([run.drawn for run in runs], axis=0))
 
 
 def paired(metric: str, ours: Measured, theirs: Measured) -> Difference:

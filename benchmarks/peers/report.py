@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import results
-from benchmarks.peers.measure import Difference, Measured, lower_is_better, mean_ranks, measured, paired, ranks
-from benchmarks.peers.run import OWN, SYSTEMS, contest_of, targets
-from benchmarks.peers.tables import CACHE, GROUPS, Contest
-from workers.measures.samples import Rows
+from benchmarks.peers.measure import Difference, Measured, lower_is_better, mean_of, mean_ranks, paired, ranks
+from benchmarks.peers.run import OWN, SYSTEMS
+from benchmarks.peers.tables import GROUPS
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 TITLES = {
@@ -39,7 +38,6 @@ class Bout:
     table: str
     metric: str
     lines: Mapping[str, Lines]
-    data: Path | None
 
     @cached_property
     def values(self) -> dict[str, float | None]:
@@ -61,11 +59,6 @@ class Bout:
         return min(PEERS, key=lambda name: self.ranks[name])
 
     @cached_property
-    def contests(self) -> dict[int, Contest]:
-        """By seed, the divided table."""
-        return {seed: contest_of(self.table, seed, self.data) for seed in self.lines[OWN]}
-
-    @cached_property
     def differences(self) -> dict[str, Difference]:
         """By peer that never failed, how much better Trainhouse is."""
         if self.values[OWN] is None:
@@ -75,30 +68,11 @@ class Bout:
         return {name: paired(self.metric, ours, self.measured(name)) for name in met}
 
     def measured(self, system: str) -> Measured:
-        """A system's metric on the test rows, and on those drawn again."""
-        return measured(self.metric, self.predicted(system), same_rows=self.contests[0].in_time)
-
-    def predicted(self, system: str) -> dict[int, Rows]:
-        """By seed, the test rows with a system's predictions."""
-        return {
-            seed: Rows(task.task, targets(task), loaded(self.lines[system][seed]))
-            for seed, task in self.contests.items()
-        }  # fmt: skip
+        """A system's metric on the test rows, and on those drawn again, over all seeds."""
+        return mean_of([Measured.unpacked(line["value"], line["drawn"]) for line in self.lines[system].values()])
 
 
-def loaded(line: dict[str, Any]) -> np.ndarray:
-    """The kept predictions of a run.
-
-    Raises:
-        SystemExit: they are gone.
-    """
-    path = results.predictions_of(CACHE, line)
-    if not path.exists():
-        raise SystemExit(f"{path.name} is not in the cache: take its line out of {results.FILE.name} and run it again")
-    return np.load(path)
-
-
-def bouts(group: str, *, seconds: int, seeds: int, data: Path | None) -> list[Bout]:
+def bouts(group: str, *, seconds: int, seeds: int) -> list[Bout]:
     """The tables of a group on which every system ran with every seed."""
     known, found = results.kept(), []
     for table in GROUPS[group]:
@@ -107,7 +81,7 @@ def bouts(group: str, *, seconds: int, seeds: int, data: Path | None) -> list[Bo
             for name in SYSTEMS
         }  # fmt: skip
         if all(len(of_seed) == seeds for of_seed in lines.values()):
-            found.append(Bout(table, next(iter(lines[OWN].values()))["metric"], lines, data))
+            found.append(Bout(table, next(iter(lines[OWN].values()))["metric"], lines))
     return found
 
 
@@ -232,11 +206,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--data", type=Path)
     parser.add_argument("--page", type=Path, default=PAGE)
     asked = parser.parse_args()
     groups = {
-        group: bouts(group, seconds=asked.seconds, seeds=asked.seeds, data=asked.data) for group in HEADINGS
+        group: bouts(group, seconds=asked.seconds, seeds=asked.seeds) for group in HEADINGS
     }  # fmt: skip
     if not any(groups.values()):
         print(f"no table has results of all systems with {asked.seeds} seeds and {asked.seconds} s; nothing is written")

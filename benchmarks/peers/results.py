@@ -32,8 +32,3 @@ def append(record: dict[str, Any], file: Path = FILE) -> None:
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     with file.open("a", encoding="utf-8") as out:
         out.write(("" if text.endswith("\n") or not text else "\n") + json.dumps(record, sort_keys=True) + "\n")
-
-
-def predictions_of(folder: Path, record: dict[str, Any]) -> Path:
-    """Where the predictions of a record's run are kept."""
-    return folder / "predictions" / f"{record['table']}-{record['system']}-{record['seed']}-{record['seconds']}.npy"

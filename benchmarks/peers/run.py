@@ -25,10 +25,11 @@ import pandas as pd
 
 from benchmarks.peers import environments, results
 from benchmarks.peers.house import House, commit
-from benchmarks.peers.measure import value_of
+from benchmarks.peers.measure import Measured, measured
 from benchmarks.peers.memory import Peak
 from benchmarks.peers.tables import CACHE, Contest, MissingData, contest, folder_of, named
 from standalone.supervisor import interrupts
+from workers.measures.samples import Rows
 
 OWN = "trainhouse"
 SYSTEMS = (OWN, *environments.PEERS)
@@ -138,8 +139,8 @@ def record(asked: argparse.Namespace, system: str, task: Contest, house: House |
                 predicted, told = house.run(task, seconds=asked.seconds)
             else:
                 predicted, told = of_peer(system, task, asked.seconds, peak)
-            line |= told | {"value": scored(task, predicted)}
-            keep(predicted, results.predictions_of(CACHE, line))
+            found = scored(task, predicted)
+            line |= told | {"value": found.value, "drawn": found.packed()}
         except Failed as error:
             line |= {"status": error.status, "error": str(error)}
         except Exception as error:  # noqa: BLE001  # whatever ends a system is its result
@@ -158,12 +159,6 @@ def machine() -> str:
     model = next((line.split(":")[1].strip() for line in cpus if line.startswith("model name")), platform.machine())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return f"{CPUS} threads of {model}, {memory / 2**30:.0f} GiB"
-
-
-def keep(predicted: np.ndarray, path: Path) -> None:
-    """Puts predictions where the report finds them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, predicted)
 
 
 def of_peer(system: str, task: Contest, seconds: int, peak: Peak) -> tuple[np.ndarray, dict[str, Any]]:
@@ -206,11 +201,12 @@ def end_all(pids: set[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def scored(task: Contest, predicted: np.ndarray) -> float:
-    """The metric on the test rows."""
+def scored(task: Contest, predicted: np.ndarray) -> Measured:
+    """The metric on the test rows, and on those drawn again."""
     if not np.isfinite(predicted).all():
         raise Failed("failed", "a prediction is not a finite number")
-    return value_of(task.metric, task.task, targets(task), predicted)
+    rows = Rows(task.task, targets(task), predicted)
+    return measured(task.metric, rows, seed=task.seed, same_rows=task.in_time)
 
 
 def targets(task: Contest) -> np.ndarray:

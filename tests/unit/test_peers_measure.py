@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.peers import results
 from benchmarks.peers.house import commit
-from benchmarks.peers.measure import mean_ranks, measured, paired, ranks, resampled, value_of
+from benchmarks.peers.measure import Measured, mean_of, mean_ranks, measured, paired, ranks, resampled, value_of
 from benchmarks.peers.memory import Peak
 from benchmarks.peers.report import Bout, placed, quality
 from benchmarks.peers.run import SYSTEMS, missing
@@ -27,7 +27,12 @@ def numbers(seed, *, noise, rows=2_000):
 
 def compared(ours, theirs, *, same_rows=False):
     """The paired difference of RMSE between two systems, each by seed."""
-    return paired("rmse", *(measured("rmse", side, same_rows=same_rows) for side in (ours, theirs)))
+    return paired("rmse", *(over_seeds(side, same_rows=same_rows) for side in (ours, theirs)))
+
+
+def over_seeds(runs, *, same_rows):
+    """A system's RMSE over its runs by seed."""
+    return mean_of([measured("rmse", rows, seed=seed, same_rows=same_rows) for seed, rows in runs.items()])
 
 
 def test_the_value_is_that_of_scikit_learn():
@@ -79,6 +84,15 @@ def test_both_sides_of_a_pair_are_measured_on_the_same_drawn_rows():
     assert (resampled("rmse", rows, seed=4) == resampled("rmse", rows, seed=4)).all()
 
 
+def test_what_was_drawn_survives_as_text():
+    found = measured("rmse", numbers(0, noise=1.0), seed=0, same_rows=False)
+    read = Measured.unpacked(found.value, found.packed())
+    assert read.value == found.value
+    assert np.abs(read.drawn - found.drawn).max() < 0.003 * found.drawn.std()
+    alone = Measured(0.5, np.array([0.5, np.nan]))
+    assert np.array_equal(Measured.unpacked(0.5, alone.packed()).drawn, alone.drawn, equal_nan=True)
+
+
 def test_ranks_go_by_the_metric_share_ties_and_put_failures_last():
     assert ranks({"a": 0.9, "b": 0.8, "c": None}, "roc_auc") == {"a": 1, "b": 2, "c": 3}
     assert ranks({"a": 0.9, "b": 0.8, "c": 0.8, "d": None}, "rmse") == {"a": 3, "b": 1.5, "c": 1.5, "d": 4}
@@ -111,7 +125,7 @@ def test_who_fails_on_one_seed_is_last_on_the_table_and_said_to_have_failed():
         name: {seed: {"status": "ok", "value": 1.0 + place} for seed in (0, 1)} for place, name in enumerate(SYSTEMS)
     }
     lines["flaml"][1] = {"status": "overran"}
-    bout = Bout("adult", "rmse", lines, None)
+    bout = Bout("adult", "rmse", lines)
     assert bout.ranks == {"trainhouse": 1, "flaml": 5, "h2o": 2, "autogluon": 3, "optuna": 4}
     assert bout.best_peer == "h2o"
     assert "| adult, rmse ↓ | 1.0000 | failed | 3.0000 | 4.0000 | 5.0000 |" in quality([bout])

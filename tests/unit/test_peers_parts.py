@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.peers.parts import PARTS, parts_at_random, parts_by_order
-from benchmarks.peers.tables import GIVEN, HELD_OUT, Table, divided, named
+from benchmarks.peers.tables import GIVEN, HELD_OUT, Table, divided, named, rehearsed
 
 
 def shares(parts):
@@ -62,6 +62,15 @@ def test_groups_of_tables_have_names_and_unknown_names_are_refused():
     assert named(["held-out", "adult", "wine"]) == [*HELD_OUT, "adult"]
     with pytest.raises(SystemExit, match="no such table: iris"):
         named(["iris"])
+
+
+def test_a_rehearsal_has_no_row_of_the_first_test_part():
+    frame = pd.DataFrame({"a": range(1_000), "y": [0, 1] * 500})
+    table = Table("y", "binary", lambda _folder: frame)
+    held = frame["a"][divided(frame, table, seed=0) == "test"]
+    known = rehearsed(table).load(None)
+    assert len(known) + len(held) == len(frame)
+    assert not set(known["a"]) & set(held)
 
 
 @pytest.mark.parametrize("name", ["mixed_binary", "mixed_classes", "mixed_numbers", "friedman_1"])
