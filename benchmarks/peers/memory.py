@@ -1,5 +1,6 @@
 """The memory of all processes that this one has started, sampled; read from Linux's /proc."""
 
+import os
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -31,15 +32,15 @@ def held(pid: int) -> int:
 
 
 class Peak:
-    """A context that samples the memory of `pid`'s descendants together.
+    """A context that samples the memory of some processes and their descendants together, without this one.
 
     Attributes:
         bytes: The most that was seen.
         pids: Every process that was seen.
     """
 
-    def __init__(self, pid: int, interval: float = INTERVAL_SECONDS) -> None:
-        self.pid = pid
+    def __init__(self, *roots: int, interval: float = INTERVAL_SECONDS) -> None:
+        self.roots = roots
         self.interval = interval
         self.bytes = 0
         self.pids: set[int] = set()
@@ -62,6 +63,6 @@ class Peak:
             self._look()
 
     def _look(self) -> None:
-        alive = descendants(self.pid)
+        alive = {*self.roots}.union(*(descendants(root) for root in self.roots)) - {os.getpid()}
         self.pids |= alive
         self.bytes = max(self.bytes, sum(held(pid) for pid in alive))
