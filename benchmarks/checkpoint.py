@@ -78,7 +78,7 @@ def main() -> None:
     """Runs one job on two workers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=4_000)
+    parser.add_argument("--rounds", type=int, default=24_000)
     parser.add_argument("--kill-after", type=float, default=180.0)
     parser.add_argument("--every", type=float, default=30.0)
     asked = parser.parse_args()

@@ -12,7 +12,7 @@ from workers.context import Blob, Context, FanOut, TrialResult
 from workers.fitting.trials import run_trial
 from workers.matrix import prepared
 from workers.matrix.prepared import Prepared
-from workers.search.facts import Facts
+from workers.search.facts import facts_of
 from workers.search.suggest import suggest
 from workers.stages import train
 from workers.terms import TaskType
@@ -55,11 +55,11 @@ def trained(ctx: Context) -> Context:
     return after(ctx, train=train.run(ctx).output)
 
 
-def searched(ctx: Context, fan: FanOut, *, task: TaskType) -> Context:
+def searched(ctx: Context, fan: FanOut) -> Context:
     """`ctx` after all trials of `fan`, run one after another."""
     history: list[TrialResult] = []
     for number in range(fan.trials):
-        params = suggest(ctx.spec, Facts(task), number=number, history=history, running=[])
+        params = suggest(ctx.spec, facts_of(ctx.outputs), number=number, history=history, running=[])
         history.append(result(ctx, number, params, history))
     return replace(ctx, trials=tuple(history))
 

@@ -8,6 +8,8 @@ from app.spec.base import Part
 
 Algorithm = Literal["lightgbm", "xgboost", "catboost", "linear", "random_forest", "extra_trees"]
 Objective = Literal["auto", "poisson", "quantile", "huber"]
+Loss = Literal["auto", "poisson", "tweedie", "gamma"]
+"""What a booster of numbers minimises instead of the squared error, predicting the logarithm of the mean."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Strength = Annotated[float, Field(ge=0, le=1e6)]
@@ -32,6 +34,8 @@ class LightgbmParams(Part):
     cat_smooth: Strength = 10.0
     cat_l2: Strength = 10.0
     path_smooth: Strength = 0.0
+    loss: Loss = "auto"
+    """For numbers that are not negative and vary by factors; the mean is still what is predicted."""
 
 
 class XgboostParams(Part):
@@ -50,6 +54,8 @@ class XgboostParams(Part):
     gamma: Strength = 0.0
     max_bin: Annotated[int, Field(ge=2, le=1_023)] = 256
     max_cat_to_onehot: Annotated[int, Field(ge=1, le=1_000)] = 4
+    loss: Loss = "auto"
+    """As for `lightgbm`."""
 
 
 class CatboostParams(Part):
@@ -64,6 +70,8 @@ class CatboostParams(Part):
     border_count: Annotated[int, Field(ge=2, le=1_023)] = 128
     one_hot_max_size: Annotated[int, Field(ge=2, le=255)] = 64
     max_ctr_complexity: Annotated[int, Field(ge=1, le=8)] = 1
+    loss: Literal["auto", "poisson", "tweedie"] = "auto"
+    """As for `lightgbm`."""
     """So many categorical columns are looked at together, at the most; CatBoost's own 4 takes several times as long."""
 
 

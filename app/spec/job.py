@@ -101,6 +101,10 @@ class JobSpec(Part):
         kind = self.task.type
         if self.training.objective != "auto" and kind in {"binary", "multiclass"}:
             raise ValueError(f"training.objective {self.training.objective} is for regression, not for a {kind} task")
+        searched = self.tuning.space["loss"].choices or [] if "loss" in self.tuning.space else []
+        losses = {self.training.params.get("loss", "auto"), *searched}
+        if losses != {"auto"} and (kind in {"binary", "multiclass"} or self.training.objective != "auto"):
+            raise ValueError("the parameter loss is for regression with training.objective auto")
         if self.training.monotone and kind == "multiclass":
             raise ValueError("training.monotone is for binary and regression tasks: several classes have no order")
         unheld = [name for name in self.searched_algorithms() if name in {"lightgbm", "xgboost"}]

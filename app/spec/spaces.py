@@ -32,6 +32,11 @@ BOOSTERS: Mapping[str, Mapping[str, Dimension]] = {
         "rsm": Dimension(type="float", low=0.4, high=1.0),
     },
 }
+LOSSES: Mapping[str, tuple[str, ...]] = {
+    "lightgbm": ("auto", "poisson", "tweedie", "gamma"), "xgboost": ("auto", "poisson", "tweedie", "gamma"),
+    "catboost": ("auto", "poisson", "tweedie"),
+}  # fmt: skip
+"""What a search of numbers that vary by factors tries beside the usual loss."""
 MANY_ROWS = 100_000
 """From here on trees with more leaves pay."""
 

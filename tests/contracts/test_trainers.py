@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from app.errors import Cancelled, DigestMismatch, InvalidData, InvalidSpec, MachineError
+from app.spec import spaces
 from app.spec.algorithms import PARAMS
 from app.spec.extras import EXTRAS
 from app.spec.job import fault_of
@@ -375,6 +376,55 @@ def test_counts_are_not_negative(trainer):
     with pytest.raises(InvalidData) as refused:
         fitted(trainer, data, objective="poisson")
     assert refused.value.stable_code == "negative_target"
+
+
+LOSSES = [(name, loss) for name in BOOSTERS for loss in spaces.LOSSES[name] if loss != "auto"]
+
+
+def by_factors(number=800):
+    """Rows whose target is a product, with noise that multiplies too."""
+    data = matrix("regression", rows=number)
+    noise = np.random.default_rng(3).normal(0.0, 0.2, number)
+    return replace(data, y=np.exp(1.2 * data.x[:, 0] - 0.8 * data.x[:, 1] + noise))
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae"])
+@pytest.mark.parametrize(("name", "loss"), LOSSES)
+def test_a_loss_of_factors_predicts_the_mean_and_survives_saving(name, loss, metric, tmp_path):
+    data, trainer = by_factors(), TRAINERS[name]
+    model = fitted(trainer, data, metric=metric, params={"loss": loss}, max_iterations=300)
+    held, predicted = data.where("test"), model.predict(data.x)
+    assert (predicted > 0).all()
+    assert predicted[held].mean() == pytest.approx(data.y[held].mean(), rel=0.15)
+    assert np.corrcoef(np.log(predicted[held]), np.log(data.y[held]))[0, 1] > 0.9
+    model.save(tmp_path / trainer.filename)
+    assert np.array_equal(trainer.load(tmp_path / trainer.filename).predict(data.x), predicted)
+
+
+@pytest.mark.parametrize(("name", "loss"), LOSSES)
+def test_a_loss_of_factors_refuses_numbers_that_are_none(name, loss):
+    data = by_factors()
+    least = 0.0 if loss == "gamma" else -1.0
+    with pytest.raises(InvalidData, match=loss) as refused:
+        fitted(TRAINERS[name], replace(data, y=np.where(data.row == data.row[data.part == 0][0], least, data.y)),
+               params={"loss": loss})  # fmt: skip
+    assert refused.value.stable_code == "negative_target"
+
+
+@pytest.mark.parametrize("name", BOOSTERS)
+@pytest.mark.parametrize(("task", "objective"), [("binary", "auto"), ("multiclass", "auto"), ("regression", "huber")])
+def test_a_loss_of_factors_is_for_numbers_by_the_usual_objective(name, task, objective):
+    with pytest.raises(InvalidSpec, match="loss"):
+        fitted(TRAINERS[name], matrix(task), objective=objective, params={"loss": "poisson"})
+
+
+@pytest.mark.parametrize("name", BOOSTERS)
+def test_counts_are_watched_by_a_measure_that_falls_as_they_are_learned(name):
+    seen = []
+    company = Company(on_iteration=lambda _iteration, value: seen.append(value))
+    fitted(TRAINERS[name], rows("regression", "poisson"), objective="poisson", metric="rmse", company=company)
+    assert min(seen) == pytest.approx(seen[-1], rel=0.05)
+    assert seen[-1] < seen[0]
 
 
 @pytest.mark.parametrize("name", BOOSTERS)

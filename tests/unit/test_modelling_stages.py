@@ -59,7 +59,7 @@ def test_tune_asks_for_trials_and_then_takes_the_best(tmp_path):
     )
     fan = tune.run(ctx)
     assert fan == FanOut(trials=6, parallel=2, minimize=True)
-    ctx = searched(ctx, fan, task="regression")
+    ctx = searched(ctx, fan)
     outcome = tune.run(ctx)
     best = min(ctx.trials, key=lambda trial: (trial.value, trial.number))
     assert best.value <= ctx.outputs["train"]["value"]

@@ -20,6 +20,8 @@ def spec(task: str, **training: Any) -> dict[str, Any]:
     [
         ("binary", {"objective": "poisson"}, "is for regression"),
         ("multiclass", {"monotone": {"age": "increasing"}}, "no order"),
+        ("binary", {"params": {"loss": "gamma"}}, "is for regression"),
+        ("regression", {"objective": "huber", "params": {"loss": "gamma"}}, "is for regression"),
         ("regression", MONOTONE, "lightgbm can hold for a quantile"),
         ("regression", {"algorithm": "xgboost", **MONOTONE}, "xgboost can hold for a quantile"),
     ],
@@ -28,6 +30,14 @@ def test_what_does_not_go_together_is_refused(task: str, training: dict[str, Any
     with pytest.raises(InvalidSpec) as refused:
         parsed(spec(task, **training))
     assert said in refused.value.violations[0].message
+
+
+def test_a_searched_loss_is_refused_where_a_fixed_one_is():
+    space = {"loss": {"type": "categorical", "choices": ["auto", "tweedie"]}}
+    with pytest.raises(InvalidSpec) as refused:
+        parsed({**spec("binary"), "tuning": {"max_trials": 3, "space": space}})
+    assert "is for regression" in refused.value.violations[0].message
+    assert parsed({**spec("regression"), "tuning": {"max_trials": 3, "space": space}}).tuning.space["loss"].choices
 
 
 @pytest.mark.parametrize("algorithm", ["catboost", "linear", "random_forest", "extra_trees"])

@@ -8,7 +8,7 @@ from app.spec.algorithms import PARAMS
 from app.spec.spaces import MANY_ROWS
 from tests.unit.test_search import BINARY, asked, ended, search, spec_of
 from workers.search import auto
-from workers.search.facts import Facts
+from workers.search.facts import Facts, suitable
 from workers.search.outcomes import Judge
 from workers.search.portfolio import FEW_ROWS, HASTY, WHERE_NOTHING_ENDS, portfolio
 from workers.trainers import TRAINERS
@@ -153,3 +153,37 @@ def test_without_any_value_all_algorithms_stay():
     assert auto.survivors(space, Judge(minimize=True), []) == ["lightgbm"]
     assert auto.turn_of(["a", "b", "c", "d"], 0.999999) == "d"
     assert [auto.turn_of(["a", "b"], share) for share in (0.0, 0.7, 0.71)] == ["a", "a", "b"]
+
+
+FACTORS = replace(BINARY, task="regression", classes=0, losses=("auto", "poisson", "tweedie", "gamma"))
+
+
+def test_numbers_that_vary_by_factors_are_tried_with_losses_for_them_and_with_the_usual_one():
+    spec = spec_of({"max_trials": 90}, task="regression")
+    tried = auto.firsts(spec, FACTORS, auto.space_of_search(spec, FACTORS), [])
+    of_boosters = [params["loss"] for params in tried if "loss" in params]
+    assert set(of_boosters[:4]) > {"auto", "tweedie", "poisson"}
+    assert set(of_boosters) == set(FACTORS.losses)
+    with_zeros = replace(FACTORS, losses=FACTORS.losses[:3])
+    tried = auto.firsts(spec, with_zeros, auto.space_of_search(spec, with_zeros), [])
+    assert {params["loss"] for params in tried if "loss" in params} == set(with_zeros.losses)
+
+
+@pytest.mark.parametrize(("facts", "training"), [
+    (replace(FACTORS, losses=()), {}), (BINARY, {}), (FACTORS, {"objective": "poisson"}),
+])  # fmt: skip
+def test_other_targets_and_objectives_know_no_loss(facts, training):
+    spec = spec_of({"max_trials": 90}, task=facts.task, **training)
+    space = auto.space_of_search(spec, facts)
+    assert all(axis.name != "loss" for branch in space.branches for axis in branch.axes)
+    assert not any("loss" in params for params in auto.firsts(spec, facts, space, []))
+
+
+@pytest.mark.parametrize(("target", "losses"), [
+    ({"least": 1.0, "mean": 10.0, "deviation": 9.0}, ("auto", "poisson", "tweedie", "gamma")),
+    ({"least": 0.0, "mean": 10.0, "deviation": 9.0}, ("auto", "poisson", "tweedie")),
+    ({"least": -1.0, "mean": 10.0, "deviation": 9.0}, ()), ({"least": 1.0, "mean": 10.0, "deviation": 2.0}, ()),
+    ({"least": 0.0, "mean": 0.0, "deviation": 0.0}, ()),
+])  # fmt: skip
+def test_losses_suit_numbers_that_are_not_negative_and_vary_by_factors(target, losses):
+    assert suitable(target) == losses

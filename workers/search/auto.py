@@ -71,7 +71,9 @@ def _rough(spec: JobSpec, facts: Facts, space: Space) -> list[tuple[Setting, flo
     """(setting, seconds that it would take) of all that the space has the algorithms for."""
     searched = {branch.algorithm for branch in space.branches}
     fits = max(1, planned(spec, facts).folds)
-    return [(each, fits * seconds_of(each, facts)) for each in portfolio(facts.rows) if each.algorithm in searched]
+    losses = facts.losses if spec.training.objective == "auto" else ()
+    settings = portfolio(facts.rows, losses)
+    return [(each, fits * seconds_of(each, facts)) for each in settings if each.algorithm in searched]
 
 
 def timed(spec: JobSpec) -> bool:

@@ -6,6 +6,9 @@ from typing import Any
 
 from workers.terms import TaskType
 
+LEAST_VARIATION = 0.3
+"""Standard deviation over mean: numbers that vary less are about as well learned by squares."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -19,6 +22,7 @@ class Facts:
         classes: 0 for a number to predict.
         validation: Rows that a fit is watched on.
         timed: Whether the parts follow one another in time.
+        losses: Those of the parameter `loss` that suit the numbers to predict; none where they hardly vary by factors.
     """
 
     task: TaskType
@@ -28,6 +32,7 @@ class Facts:
     classes: int = 0
     validation: int = 0
     timed: bool = False
+    losses: tuple[str, ...] = ()
 
 
 def facts_of(outputs: Mapping[str, Mapping[str, Any]]) -> Facts:
@@ -38,4 +43,12 @@ def facts_of(outputs: Mapping[str, Mapping[str, Any]]) -> Facts:
         task=said["task_type"], rows=int(rows.get("train", 0)), features=int(made.get("features", 0)),
         categorical=int(made.get("categorical", 0)), classes=len(said.get("classes", ())),
         validation=int(rows.get("validation", 0)), timed=str(split.get("method", "")).startswith("time"),
+        losses=suitable(made["target"]) if "target" in made else (),
     )  # fmt: skip
+
+
+def suitable(target: Mapping[str, float]) -> tuple[str, ...]:
+    """The losses that suit numbers of such a `least`, `mean` and `deviation`."""
+    if target["least"] < 0 or target["deviation"] <= LEAST_VARIATION * target["mean"]:
+        return ()
+    return ("auto", "poisson", "tweedie", "gamma") if target["least"] > 0 else ("auto", "poisson", "tweedie")

@@ -3,8 +3,8 @@
 docs/searches.md says how the settings and the constants were found.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.spec.spaces import MANY_ROWS
@@ -18,11 +18,13 @@ class Setting:
         algorithm: Its name in the spec.
         params: What differs from the algorithm's defaults.
         trees: Rounds or trees that such a fit usually takes, solver steps for linear models.
+        loss: The parameter `loss` where others than the usual one suit the numbers to predict.
     """
 
     algorithm: str
     params: Mapping[str, Any]
     trees: int
+    loss: str = "auto"
 
 
 CAREFUL = Setting(
@@ -33,32 +35,32 @@ CAREFUL = Setting(
 BALANCED = Setting(
     "lightgbm",
     {"learning_rate": 0.05, "num_leaves": 31, "min_child_samples": 20, "colsample_bytree": 0.5,
-     "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": False}, 350,
+     "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": False}, 350, loss="tweedie",
 )  # fmt: skip
 WIDE = Setting(
     "lightgbm",
     {"learning_rate": 0.08, "num_leaves": 127, "min_child_samples": 40, "colsample_bytree": 0.5,
-     "reg_alpha": 1e-3, "reg_lambda": 5.0, "extra_trees": False}, 250,
+     "reg_alpha": 1e-3, "reg_lambda": 5.0, "extra_trees": False}, 250, loss="tweedie",
 )  # fmt: skip
 STUMPS = Setting(
     "lightgbm",
     {"learning_rate": 0.1, "num_leaves": 5, "min_child_samples": 20, "colsample_bytree": 0.5,
-     "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": False}, 600,
+     "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": False}, 600, loss="gamma",
 )  # fmt: skip
 NARROW = Setting(
     "lightgbm",
     {"learning_rate": 0.06, "num_leaves": 12, "min_child_samples": 10, "colsample_bytree": 0.4,
-     "reg_alpha": 0.1, "reg_lambda": 3.0, "extra_trees": False}, 500,
+     "reg_alpha": 0.1, "reg_lambda": 3.0, "extra_trees": False}, 500, loss="gamma",
 )  # fmt: skip
 STRICT = Setting(
     "lightgbm",
     {"learning_rate": 0.05, "num_leaves": 63, "min_child_samples": 100, "colsample_bytree": 0.4,
-     "reg_alpha": 1.0, "reg_lambda": 10.0, "extra_trees": False}, 400,
+     "reg_alpha": 1.0, "reg_lambda": 10.0, "extra_trees": False}, 400, loss="poisson",
 )  # fmt: skip
 RANDOMISED = Setting(
     "lightgbm",
     {"learning_rate": 0.1, "num_leaves": 63, "min_child_samples": 20, "colsample_bytree": 0.8,
-     "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": True}, 400,
+     "reg_alpha": 1e-3, "reg_lambda": 1.0, "extra_trees": True}, 400, loss="poisson",
 )  # fmt: skip
 BUSHY = Setting(
     "lightgbm",
@@ -85,17 +87,17 @@ WHERE_NOTHING_ENDS = (HASTY, BUSHIEST)
 BUSHY_QUICK = Setting(
     "lightgbm",
     {"learning_rate": 0.15, "num_leaves": 600, "min_child_samples": 200, "colsample_bytree": 0.3, "reg_alpha": 1e-3,
-     "reg_lambda": 20.0, "extra_trees": False, "cat_smooth": 150.0, "cat_l2": 80.0}, 150,
+     "reg_lambda": 20.0, "extra_trees": False, "cat_smooth": 150.0, "cat_l2": 80.0}, 150, loss="tweedie",
 )  # fmt: skip
 SYMMETRIC = Setting("catboost", {"learning_rate": 0.1, "depth": 6, "l2_leaf_reg": 3.0}, 500)
-SHALLOW_SYMMETRIC = Setting("catboost", {"learning_rate": 0.12, "depth": 4, "l2_leaf_reg": 3.0}, 600)
+SHALLOW_SYMMETRIC = Setting("catboost", {"learning_rate": 0.12, "depth": 4, "l2_leaf_reg": 3.0}, 600, loss="tweedie")
 DEEP_SYMMETRIC = Setting(
-    "catboost", {"learning_rate": 0.12, "depth": 8, "l2_leaf_reg": 6.0, "random_strength": 2.0}, 300
+    "catboost", {"learning_rate": 0.12, "depth": 8, "l2_leaf_reg": 6.0, "random_strength": 2.0}, 300, loss="tweedie"
 )
 BY_LEVEL = Setting(
     "xgboost",
     {"learning_rate": 0.07, "max_depth": 6, "min_child_weight": 2.0, "subsample": 0.8, "colsample_bytree": 0.6,
-     "reg_lambda": 1.0}, 250,
+     "reg_lambda": 1.0}, 250, loss="poisson",
 )  # fmt: skip
 SHALLOW_BY_LEVEL = Setting(
     "xgboost",
@@ -105,7 +107,7 @@ SHALLOW_BY_LEVEL = Setting(
 DEEP_BY_LEVEL = Setting(
     "xgboost",
     {"learning_rate": 0.06, "max_depth": 9, "min_child_weight": 8.0, "subsample": 0.8, "colsample_bytree": 0.5,
-     "reg_lambda": 5.0}, 250,
+     "reg_lambda": 5.0}, 250, loss="gamma",
 )  # fmt: skip
 EXTRA = Setting("extra_trees", {"min_samples_leaf": 2, "max_features": 0.5, "bootstrap": False}, 150)
 FOREST = Setting("random_forest", {"min_samples_leaf": 2, "max_features": 0.4, "bootstrap": True}, 150)
@@ -127,9 +129,20 @@ OF_MANY_ROWS = (
 FEW_ROWS = 4_000
 
 
-def portfolio(rows: int) -> tuple[Setting, ...]:
-    """The settings for so many training rows, as they are tried: each of use, and unlike those before it."""
-    return OF_FEW_ROWS if rows < FEW_ROWS else OF_ROWS if rows < MANY_ROWS else OF_MANY_ROWS
+def portfolio(rows: int, losses: Sequence[str] = ()) -> tuple[Setting, ...]:
+    """The settings for so many training rows, as they are tried: each of use, and unlike those before it.
+
+    Where other `losses` than the usual one suit the target, about every second setting is of such a one.
+    """
+    usual = OF_FEW_ROWS if rows < FEW_ROWS else OF_ROWS if rows < MANY_ROWS else OF_MANY_ROWS
+    return tuple(_with_loss(setting, losses) for setting in usual) if losses else usual
+
+
+def _with_loss(setting: Setting, losses: Sequence[str]) -> Setting:
+    if setting.loss == "auto":
+        return setting
+    loss = setting.loss if setting.loss in losses else "tweedie"
+    return replace(setting, params={**setting.params, "loss": loss})
 
 
 SECONDS: Mapping[str, float] = {

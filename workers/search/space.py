@@ -16,6 +16,7 @@ from optuna.distributions import (
 from app.spec.algorithms import PARAMS
 from app.spec.job import JobSpec
 from app.spec.modelling import Dimension, dimensions_of, holds, parents_of
+from app.spec.spaces import LOSSES
 from workers.search.facts import Facts
 from workers.trainers import TRAINERS, algorithm_of
 
@@ -113,10 +114,18 @@ def space_of(spec: JobSpec, facts: Facts, algorithms: Sequence[str] | None = Non
 def _branch(spec: JobSpec, facts: Facts, algorithm: str, *, base: Mapping[str, Any]) -> Branch:
     dimensions = dimensions_of(spec.tuning.space, algorithm)
     if not set(spec.tuning.space) - {"algorithm"}:
-        own = TRAINERS[algorithm].space(facts.task, facts.rows)
+        own = {**TRAINERS[algorithm].space(facts.task, facts.rows), **_losses(spec, facts, algorithm)}
         dimensions = dimensions_of({name: each for name, each in own.items() if name not in base}, algorithm)
     axes = (_axis(name, dimension) for name, dimension in dimensions.items())
     return Branch(algorithm, dict(base), tuple(axes))
+
+
+def _losses(spec: JobSpec, facts: Facts, algorithm: str) -> dict[str, Dimension]:
+    """The dimension `loss`, where the numbers to predict are such that others than the squared error may learn more."""
+    choices = [loss for loss in LOSSES.get(algorithm, ()) if loss in facts.losses]
+    if len(choices) < 2 or spec.training.objective != "auto":
+        return {}
+    return {"loss": Dimension(type="categorical", choices=[*choices])}
 
 
 def _axis(name: str, dimension: Dimension) -> Axis:

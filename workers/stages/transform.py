@@ -28,7 +28,8 @@ SHOWN_FEATURES = 200
 def run(ctx: Context) -> Done:
     """Artifacts `encoder` (skops), `matrix` (`workers.matrix.prepared`) and `lineage` (JSON: the column of each feature).
 
-    Output: `features` and `categorical`, the numbers of them, and `lineage` of the first features.
+    Output: `features` and `categorical`, the numbers of them, `lineage` of the first features, and for numbers to
+    predict `target`, the train rows' `least`, `mean` and `deviation`.
 
     Raises:
         InvalidData: `bad_weight`.
@@ -58,8 +59,18 @@ def run(ctx: Context) -> Done:
     ctx.workspace.put("encoder", path, "application/vnd.skops")
     found = {"features": len(encoder.feature_names), "categorical": len(encoder.categorical)}
     return Done(
-        summary={"rows": len(y), "columns": len(types), **found}, output={**found, "lineage": _traced(ctx, encoder)}
+        summary={"rows": len(y), "columns": len(types), **found},
+        output={**found, **_about(y[part == 0], target), "lineage": _traced(ctx, encoder)},
     )
+
+
+def _about(y: Floats, target: Target) -> dict[str, dict[str, float]]:
+    """`target`: what the train rows' numbers are like, where numbers are to be predicted."""
+    if target.classes or not len(y):
+        return {}
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = {"least": float(y.min()), "mean": float(y.mean()), "deviation": float(y.std())}
+    return {"target": found} if np.isfinite(list(found.values())).all() else {}
 
 
 def learned(

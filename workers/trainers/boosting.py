@@ -19,6 +19,8 @@ from workers.trainers.scaling import not_negative
 
 MIN_DELTA = 1e-5
 """An improvement below this share of the first score does not reset the patience of early stopping."""
+LOGARITHMIC = frozenset({"poisson", "tweedie", "gamma"})
+"""Losses whose models predict the logarithm of the mean."""
 RANKING = frozenset({"roc_auc", "average_precision"})
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -46,6 +48,23 @@ def library(name: str) -> Any:
         ) from error  # fmt: skip
 
 
+def minimised(data: Prepared, recipe: Recipe) -> str:
+    """What a fit minimises: the parameter `loss` where it is named, else the objective, else what is usual for the task.
+
+    Raises:
+        InvalidSpec: `loss` is named, and the task is not to predict numbers by the usual objective.
+    """
+    loss = str(recipe.params.get("loss", "auto"))
+    if loss == "auto":
+        return data.task if recipe.objective == "auto" else recipe.objective
+    if data.task != "regression" or recipe.objective != "auto":
+        raise InvalidSpec(
+            "The parameter loss is for regression with training.objective auto.", code="invalid_params",
+            hint="Leave loss out of training.params and tuning.space.",
+        )  # fmt: skip
+    return loss
+
+
 def watched(data: Prepared, fold: Fold, recipe: Recipe, known: Mapping[str, Measure]) -> Measure:
     """Of the measures `known` by the metric that they come nearest to, the one to watch.
 
@@ -53,10 +72,10 @@ def watched(data: Prepared, fold: Fold, recipe: Recipe, known: Mapping[str, Meas
     for the ranking of rows of one class.
     """
     metric = metric_of(recipe.metric, data.task, recipe.objective)
-    minimised = known[data.task if recipe.objective == "auto" else recipe.objective]
+    own = known[minimised(data, recipe)]
     if metric in RANKING and (data.task != "binary" or _of_one_class(data, fold)):
-        return minimised
-    return known.get(metric, minimised)
+        return own
+    return known.get(metric, own)
 
 
 def _of_one_class(data: Prepared, fold: Fold) -> bool:
@@ -70,8 +89,8 @@ def target_of(data: Prepared, fold: Fold, recipe: Recipe) -> Floats:
         InvalidData: some are none that the objective, or a library that computes with 32 bits, can learn.
     """
     y = data.y[fold.train]
-    if recipe.objective == "poisson":
-        not_negative(y)
+    if (kind := minimised(data, recipe)) in LOGARITHMIC:
+        not_negative(y, kind)
     if np.abs(y).max() > LARGEST:
         raise InvalidData(
             "The target has numbers beyond 3.4e38, which boosters cannot learn.", code="target_too_large",

@@ -19,7 +19,18 @@ from app.spec.modelling import Dimension
 from app.spec.spaces import default_space
 from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
-from workers.trainers.boosting import Measure, Rounds, huber_turn, library, narrowed, shares, target_of, watched
+from workers.trainers.boosting import (
+    LOGARITHMIC,
+    Measure,
+    Rounds,
+    huber_turn,
+    library,
+    minimised,
+    narrowed,
+    shares,
+    target_of,
+    watched,
+)
 from workers.trainers.contract import (
     Company,
     Fitted,
@@ -36,10 +47,13 @@ from workers.trainers.shared import Kept
 MEASURES = {
     "binary": Measure("Logloss"), "multiclass": Measure("MultiClass"), "regression": Measure("RMSE"),
     "poisson": Measure("Poisson"), "quantile": Measure("Quantile"), "huber": Measure("Huber"),
+    "tweedie": Measure("Tweedie"),
     "roc_auc": Measure("AUC", higher_is_better=True), "average_precision": Measure("PRAUC", higher_is_better=True),
     "rmse": Measure("RMSE"), "mae": Measure("MAE"), "median_absolute_error": Measure("MAE"), "mape": Measure("MAPE"),
 }  # fmt: skip
 """By task, objective or metric, what CatBoost computes each round; what it minimises has the same name."""
+TWEEDIE_POWER = 1.5
+"""What LightGBM and XGBoost take by themselves."""
 SNAPSHOT = "snapshot"
 SNAPSHOT_SECONDS = 5
 """How often CatBoost writes down all that it needs to go on exactly where it was."""
@@ -54,13 +68,13 @@ class CatboostFitted(Fitted):
 
     Attributes:
         classes: 0 for regression.
-        counts: Whether its raw answers are logarithms of counts.
+        logarithmic: Whether its raw answers are logarithms.
         categorical: Columns that hold codes.
     """
 
     model: Any
     classes: int
-    counts: bool
+    logarithmic: bool
     categorical: tuple[int, ...]
     threads: int = 1
 
@@ -69,7 +83,7 @@ class CatboostFitted(Fitted):
         rows = _pool(x, self.categorical, threads=self.threads)
         raw: Floats = np.asarray(self.model.predict(rows, thread_count=self.threads), dtype=np.float64)
         if self.classes == 0:
-            return np.exp(raw) if self.counts else raw
+            return np.exp(raw) if self.logarithmic else raw
         if self.classes == 2:
             positive: Floats = expit(raw)
             return np.column_stack((1.0 - positive, positive))
@@ -85,7 +99,7 @@ class CatboostFitted(Fitted):
         about = self.model.get_metadata()
         for name in [name for name in about.keys() if name not in OF_THE_FORMAT]:  # noqa: SIM118  # no mapping
             del about[name]
-        about[ABOUT] = json.dumps([self.classes, self.counts, list(self.categorical)])
+        about[ABOUT] = json.dumps([self.classes, self.logarithmic, list(self.categorical)])
         self.model.save_model(str(path), format="cbm")
 
 
@@ -106,6 +120,8 @@ class CatboostTrainer:
         y = target_of(data, fold, recipe)
         _check_features(data, fold)
         measure = watched(data, fold, recipe, MEASURES)
+        if (kind := minimised(data, recipe)) in LOGARITHMIC:  # CatBoost would compare the logarithms with the target
+            measure = MEASURES[kind]
         rounds = Rounds(company, recipe, higher_is_better=measure.higher_is_better)
         with tempfile.TemporaryDirectory() as folder:
             follower = _Follower(rounds, measure.name, Path(folder) / SNAPSHOT, company.resume)
@@ -126,7 +142,7 @@ class CatboostTrainer:
             model.shrink(ntree_end=rounds.kept)
         return CatboostFitted(
             iterations=model.tree_count_, timed_out=rounds.timed_out, model=model, classes=len(data.classes),
-            counts=recipe.objective == "poisson", categorical=data.categorical, threads=company.threads,
+            logarithmic=kind in LOGARITHMIC, categorical=data.categorical, threads=company.threads,
         )  # fmt: skip
 
     def load(self, path: Path, *, threads: int = 1) -> CatboostFitted:
@@ -134,21 +150,24 @@ class CatboostTrainer:
         catboost = library("catboost")
         try:
             model = catboost.CatBoost().load_model(str(path), format="cbm")
-            classes, counts, categorical = json.loads(dict(model.get_metadata().items())[ABOUT])
+            classes, logarithmic, categorical = json.loads(dict(model.get_metadata().items())[ABOUT])
         except (catboost.CatBoostError, KeyError, ValueError) as error:
             raise DigestMismatch("The file is no CatBoost model.") from error
         return CatboostFitted(
-            iterations=model.tree_count_, model=model, classes=classes, counts=counts, categorical=tuple(categorical),
-            threads=threads,
+            iterations=model.tree_count_, model=model, classes=classes, logarithmic=logarithmic,
+            categorical=tuple(categorical), threads=threads,
         )  # fmt: skip
 
 
 def booster_params(data: Prepared, y: Floats, recipe: Recipe, measure: Measure) -> dict[str, Any]:
     """CatBoost's parameters; only those of `CatboostParams` come from the caller."""
-    kind = data.task if recipe.objective == "auto" else recipe.objective
-    details = {"quantile": f":alpha={recipe.quantile}", "huber": f":delta={huber_turn(y, recipe)}"}
+    kind = minimised(data, recipe)
+    details = {
+        "quantile": f":alpha={recipe.quantile}", "huber": f":delta={huber_turn(y, recipe)}",
+        "tweedie": f":variance_power={TWEEDIE_POWER}",
+    }  # fmt: skip
     loss = MEASURES[kind].name + details.get(kind, "")
-    settings: dict[str, Any] = CatboostParams(**recipe.params).model_dump()
+    settings: dict[str, Any] = CatboostParams(**recipe.params).model_dump(exclude={"loss"})
     settings.update(
         loss_function=loss, iterations=recipe.max_iterations, random_seed=recipe.seed, bootstrap_type="Bayesian",
         boosting_type="Plain", use_best_model=False, allow_const_label=True, logging_level="Silent",

@@ -19,16 +19,27 @@ from app.spec.spaces import default_space
 from workers.matrix.prepared import Prepared
 from workers.terms import TaskType
 from workers.trainers.binned import binned, fresh
-from workers.trainers.boosting import Measure, Rounds, held_directions, huber_turn, shares, target_of, watched
+from workers.trainers.boosting import (
+    LOGARITHMIC,
+    Measure,
+    Rounds,
+    held_directions,
+    huber_turn,
+    minimised,
+    shares,
+    target_of,
+    watched,
+)
 from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe
 
 OBJECTIVES = {
     "binary": "binary", "multiclass": "multiclass", "regression": "regression", "poisson": "poisson",
-    "quantile": "quantile", "huber": "huber",
+    "quantile": "quantile", "huber": "huber", "tweedie": "tweedie", "gamma": "gamma",
 }  # fmt: skip
 MEASURES = {
     "binary": Measure("binary_logloss"), "multiclass": Measure("multi_logloss"), "regression": Measure("rmse"),
     "poisson": Measure("poisson"), "quantile": Measure("quantile"), "huber": Measure("huber"),
+    "tweedie": Measure("tweedie"), "gamma": Measure("gamma"),
     "roc_auc": Measure("auc", higher_is_better=True),
     "average_precision": Measure("average_precision", higher_is_better=True),
     "rmse": Measure("rmse"), "mae": Measure("l1"), "median_absolute_error": Measure("l1"), "mape": Measure("mape"),
@@ -43,11 +54,11 @@ TREES_AT_A_TIME = 64
 
 @dataclass(frozen=True, kw_only=True)
 class LightgbmFitted(Fitted):
-    """A booster; `classes` is 0 for regression, and with `counts` its raw answers are logarithms."""
+    """A booster; `classes` is 0 for regression, and where it is `logarithmic` its raw answers are logarithms."""
 
     booster: lgb.Booster
     classes: int
-    counts: bool = False
+    logarithmic: bool = False
     threads: int = 1
 
     def predict(self, x: Floats) -> Floats:
@@ -60,7 +71,7 @@ class LightgbmFitted(Fitted):
                 num_threads=self.threads, validate_features=False,
             )  # fmt: skip
         if self.classes == 0:
-            return np.exp(raw) if self.counts else raw
+            return np.exp(raw) if self.logarithmic else raw
         if self.classes == 2:
             positive: Floats = expit(raw)
             return np.column_stack((1.0 - positive, positive))
@@ -105,7 +116,7 @@ class LightgbmTrainer:
         booster.free_dataset()
         return LightgbmFitted(
             iterations=min(rounds.kept, booster.current_iteration()), timed_out=rounds.timed_out, booster=booster,
-            classes=len(data.classes), counts=recipe.objective == "poisson", threads=company.threads,
+            classes=len(data.classes), logarithmic=minimised(data, recipe) in LOGARITHMIC, threads=company.threads,
         )  # fmt: skip
 
     def load(self, path: Path, *, threads: int = 1) -> LightgbmFitted:
@@ -119,16 +130,16 @@ class LightgbmTrainer:
         kind = objective.group(1) if objective else ""
         classes = {"binary": 2, "multiclass": booster.num_model_per_iteration()}.get(kind, 0)
         return LightgbmFitted(
-            iterations=booster.current_iteration(), booster=booster, classes=classes, counts=kind == "poisson",
+            iterations=booster.current_iteration(), booster=booster, classes=classes, logarithmic=kind in LOGARITHMIC,
             threads=threads,
         )  # fmt: skip
 
 
 def booster_params(data: Prepared, y: Floats, recipe: Recipe, *, threads: int) -> dict[str, Any]:
     """LightGBM's parameters; only those of `LightgbmParams` come from the caller."""
-    settings: dict[str, Any] = LightgbmParams(**recipe.params).model_dump()
+    settings: dict[str, Any] = LightgbmParams(**recipe.params).model_dump(exclude={"loss"})
     settings.update(
-        objective=OBJECTIVES[data.task if recipe.objective == "auto" else recipe.objective], seed=recipe.seed,
+        objective=OBJECTIVES[minimised(data, recipe)], seed=recipe.seed,
         num_threads=threads, verbosity=-1, feature_pre_filter=False, deterministic=recipe.deterministic,
         **({"force_row_wise": True} if recipe.deterministic else {}),
     )  # fmt: skip

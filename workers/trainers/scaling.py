@@ -107,16 +107,17 @@ def standard_target(y: Floats, weight: Floats | None) -> tuple[Floats, float, fl
     return (small - centre) / spread, centre * unit, spread * unit
 
 
-def not_negative(y: Floats) -> None:
-    """Nothing, where every number of `y` may be a count.
+def not_negative(y: Floats, loss: str = "poisson") -> None:
+    """Nothing, where every number of `y` is one that `loss` knows: from 0 on, or above 0 for `gamma`.
 
     Raises:
         InvalidData: `negative_target`.
     """
-    if (y < 0).any():
+    if (y < 0).any() or (loss == "gamma" and (y == 0).any()):
+        kind = "numbers that are 0 or less" if loss == "gamma" else "negative numbers"
         raise InvalidData(
-            "The target has negative numbers, which objective poisson cannot learn.", code="negative_target",
-            hint="Choose another objective.",
+            f"The target has {kind}, which {loss} cannot learn.", code="negative_target",
+            hint="Choose another objective or loss.",
         )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from workers.trainers.boosting import (
     held_directions,
     huber_turn,
     library,
+    minimised,
     narrowed,
     shares,
     target_of,
@@ -30,10 +31,12 @@ from workers.trainers.shared import Kept
 OBJECTIVES = {
     "binary": "binary:logistic", "multiclass": "multi:softprob", "regression": "reg:squarederror",
     "poisson": "count:poisson", "quantile": "reg:quantileerror", "huber": "reg:pseudohubererror",
+    "tweedie": "reg:tweedie", "gamma": "reg:gamma",
 }  # fmt: skip
 MEASURES = {
     "binary": Measure("logloss"), "multiclass": Measure("mlogloss"), "regression": Measure("rmse"),
     "poisson": Measure("poisson-nloglik"), "quantile": Measure("quantile"), "huber": Measure("mphe"),
+    "tweedie": Measure("tweedie-nloglik@1.5"), "gamma": Measure("gamma-deviance"),
     "roc_auc": Measure("auc", higher_is_better=True), "average_precision": Measure("aucpr", higher_is_better=True),
     "rmse": Measure("rmse"), "mae": Measure("mae"), "median_absolute_error": Measure("mae"), "mape": Measure("mape"),
 }  # fmt: skip
@@ -123,9 +126,9 @@ def booster_params(data: Prepared, y: Floats, recipe: Recipe, *, threads: int) -
         raise InvalidSpec(
             "XGBoost needs max_depth or max_leaves above 0.", code="invalid_params", hint="Change training.params."
         )  # fmt: skip
-    settings: dict[str, Any] = chosen.model_dump()
+    settings: dict[str, Any] = chosen.model_dump(exclude={"loss"})
     settings.update(
-        objective=OBJECTIVES[data.task if recipe.objective == "auto" else recipe.objective], tree_method="hist",
+        objective=OBJECTIVES[minimised(data, recipe)], tree_method="hist",
         seed=recipe.seed, seed_per_iteration=True, nthread=threads, verbosity=0,
     )  # fmt: skip
     if recipe.objective == "quantile":
