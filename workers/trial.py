@@ -17,8 +17,10 @@ from workers.checkpoints import StoredCheckpoints
 from workers.context import Checkpoints, Context, NoCheckpoints
 from workers.cores import threads_wanted
 from workers.fitting.candidates import longest_fit
+from workers.fitting.rows import forget
 from workers.fitting.trials import TrialFit, run_trial
 from workers.lease import Keeper
+from workers.memory import give_back
 from workers.pipeline import patiently
 from workers.room import Room
 from workers.search.suggest import suggest
@@ -45,6 +47,9 @@ def run_trials(room: Room, job_id: str) -> None:
             threads = _threads(room, seen, held) if seen else 0
             if seen and threads:
                 _work_on(room, remembered(room.engine, room.vault, job_id, seen), seen, threads=threads)
+                if look(room.engine, job_id) is None:  # no trial follows, and the job's other stages need the memory
+                    forget()
+                    give_back()
     except (LeaseLost, Cancelled):
         log.info("trial_stopped", job_id=job_id)
     except Unavailable as outage:

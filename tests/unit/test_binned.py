@@ -1,11 +1,12 @@
 """Binned data sets are shared between processes by content, and change no tree."""
 
+import gc
 from dataclasses import replace
 
 import pytest
 
 from tests.modelling import matrix
-from workers.trainers import TRAINERS, binned
+from workers.trainers import TRAINERS, binned, catboost, xgboost
 from workers.trainers.contract import Company, Fold, Recipe
 
 
@@ -110,3 +111,15 @@ def test_the_key_of_a_matrix_is_its_content(tmp_path):
         replace(data, categorical=()),
     ]
     assert len({data.key, *(other.key for other in others)}) == 5
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost"])
+def test_what_was_made_of_a_matrix_goes_with_it(name):
+    kept = {"lightgbm": binned._IN_PROCESS, "xgboost": xgboost._QUANTISED, "catboost": catboost._POOLS}[name]
+    before = len(kept)
+    data = with_codes()
+    TRAINERS[name].fit(data, Fold.of_parts(data), Recipe(max_iterations=2), Company())
+    assert len(kept) == before + 1
+    del data
+    gc.collect()
+    assert len(kept) == before

@@ -33,6 +33,12 @@ def matrix_of(ctx: Context) -> Prepared:
         return _LOADED[key]
 
 
+def forget() -> None:
+    """Lets the matrix go, and with it what libraries made of it for the next fit."""
+    with _LOADING:
+        _LOADED.clear()
+
+
 def scored_rows(data: Prepared, folds: int) -> Indices:
     """Positions of the rows that candidates are scored on: with folds the train and validation rows, else the latter."""
     held = data.where("validation")

@@ -8,6 +8,7 @@ from workers.context import Context, Done, FanOut, Skipped, Warned
 from workers.fitting.choosing import Judged, chosen, judged
 from workers.fitting.lanes import finals
 from workers.fitting.refit import Final
+from workers.fitting.rows import forget
 from workers.search.facts import facts_of
 from workers.search.insight import insight
 from workers.search.plan import Plan, planned
@@ -42,6 +43,7 @@ def run(ctx: Context) -> Done | FanOut:
     ctx.workspace.put("model", path, ensemble.MEDIA_TYPE)
     learned = insight(ctx.spec, facts_of(ctx.outputs), ctx.trials)
     _put_search(ctx, {**learned, "chosen": dict(output)})
+    forget()  # nothing is fitted from here on
     return Done(
         summary=_summary(ctx, plan, output), output=output, warnings=tuple(_warnings(ctx, plan, output)),
         metrics={"validation": worth.metrics}, facts={"best_trial": output["number"], "importances": learned["importances"]},

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import lightgbm as lgb
@@ -35,6 +36,7 @@ class _Folder:
 
 _IN_PROCESS: Kept[Pair] = Kept()
 _SHARED: list[_Folder] = []
+_MAKING = Lock()
 
 
 def keep_in(folder: Path | None, limit_bytes: int = 0) -> None:
@@ -53,6 +55,10 @@ def binned(data: Prepared, fold: Fold, settings: Mapping[str, Any], class_weight
     chosen = {name: settings[name] for name in OF_BINNING}
 
     def make() -> Pair:
+        with _MAKING:  # fits side by side mostly want the same, and rows are copied for it
+            return made()
+
+    def made() -> Pair:
         if not _SHARED:
             return fresh(data, fold, settings, class_weight)
         said = json.dumps([data.key, fold.name, class_weight, chosen, lgb.__version__])

@@ -28,14 +28,13 @@ class Kept(threading.local, Generic[Made]):
 
     def get(self, data: Prepared, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
         """What was made of `data` with `key`, or what `make` makes now."""
-        for stale in [each for each, (source, _, _) in self._kept.items() if source() is None]:
-            del self._kept[stale]
-        whole = (id(data), *key)
-        if whole not in self._kept:
+        kept, whole = self._kept, (id(data), *key)
+        if whole not in kept:
             self._make_room(data.x.size)
-            self._kept[whole] = (weakref.ref(data), data.x.size, make())
-        self._kept.move_to_end(whole)
-        return self._kept[whole][2]
+            gone = weakref.ref(data, lambda _data: kept.pop(whole, None))
+            kept[whole] = (gone, data.x.size, make())
+        kept.move_to_end(whole)
+        return kept[whole][2]
 
     def _make_room(self, cells: int) -> None:
         """Forgets before there is more, or both would be in memory."""
