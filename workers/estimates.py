@@ -67,7 +67,8 @@ def _width(kind: str, options: Mapping[str, Any], *, distinct: int, task: TaskTy
         case "one_hot":
             return min(distinct + 1, int(options["max_categories"]))
         case "embedding":
-            return min(distinct, int(options["dimensions"]))
+            scores = 3 if task == "multiclass" else 1
+            return min(distinct, int(options["dimensions"])) + (scores if options["scores"] else 0)
         case "target" if task == "multiclass":
             return 3
         case _:

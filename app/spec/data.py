@@ -309,6 +309,8 @@ class TextTransform(Part):
 
     encode: Literal["embedding"] = "embedding"
     dimensions: Annotated[int, Field(ge=1, le=256)] = 30
+    scores: bool = True
+    """Also what the words say of the target, learned across folds."""
 
 
 class DatetimeTransform(Part):
@@ -326,6 +328,8 @@ class ColumnTransform(Part):
     min_frequency: Annotated[int, Field(ge=1)] | None = None
     max_categories: Annotated[int, Field(ge=2, le=10_000)] | None = None
     dimensions: Annotated[int, Field(ge=1, le=256)] | None = None
+    scores: bool | None = None
+    """Of a text: see `transform.text.scores`."""
 
 
 class Transform(Part):

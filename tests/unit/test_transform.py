@@ -276,7 +276,7 @@ def test_a_column_may_be_treated_otherwise(tmp_path: Path):
     _, matrix, encoder = transformed(tmp_path, a_frame(), transform={"columns": own})
     lineage = dict(zip(encoder.feature_names, encoder.lineage, strict=True))
     made = {column: [name for name, source in lineage.items() if source == column] for column in own}
-    assert made["note"] == ["note[0]", "note[1]"]
+    assert made["note"] == ["note[0]", "note[1]", "note.says"]
     assert len(made["zip"]) == 4
     assert {"zip=(infrequent)", "zip=(missing)"} <= set(made["zip"])
     assert made["color"] == ["color[0]"]

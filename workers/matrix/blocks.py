@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import TargetEncoder
 
-from workers.matrix import labels, texts
+from workers.matrix import labels, saying, texts
 from workers.matrix.labels import MISSING
 from workers.table import coerce
 
@@ -21,6 +21,8 @@ State = dict[str, Any]
 DAY_PARTS = ("year", "month", "day", "weekday", "hour", "epoch_seconds")
 ROWS_AT_A_TIME = 4_096
 FOLDS = 5
+MOST_TARGET_CLASSES = 10
+"""Classes for which what is learned of the target, one feature for each, is still small."""
 
 
 @dataclass(frozen=True)
@@ -166,14 +168,28 @@ def _target(frame: pd.DataFrame, block: State, out: Floats) -> None:
 def _fit_embedding(columns: list[str], options: Mapping[str, Any], lesson: Lesson) -> State:
     (name,) = columns
     base = "text" if options["text"] else lesson.bases[name]
-    learned = texts.learn(lesson.frame[name], base, dimensions=options["dimensions"], seed=lesson.seed)
-    size = learned["components"].shape[1]
-    names = [f"{name}[{index}]" for index in range(size)]
-    return {"base": base, "names": names, "origins": [0] * size, "learned": learned}
+    scored = options["scores"] and lesson.classes <= MOST_TARGET_CLASSES
+    most = texts.MAX_DRAWN_TEXTS if scored else texts.MAX_LEARNED_TEXTS
+    drawn = texts.draw(lesson.frame[name], base, most=most, seed=lesson.seed)
+    learned = texts.learn(drawn, dimensions=options["dimensions"], seed=lesson.seed)
+    names = [f"{name}[{index}]" for index in range(learned["components"].shape[1])]
+    state: State = {"base": base, "learned": learned}
+    if scored:
+        state["says"], state["crossed"] = saying.learn(drawn, lesson.y, classes=lesson.classes, seed=lesson.seed)
+        size = state["crossed"].shape[1]
+        names += [f"{name}.says_{index}" for index in range(size)] if size > 1 else [f"{name}.says"]
+    return {**state, "names": names, "origins": [0] * len(names)}
 
 
 def _embedding(frame: pd.DataFrame, block: State, out: Floats) -> None:
-    texts.embed(frame[block["columns"][0]], block["base"], block["learned"], out)
+    """The directions of a text, and what it says of the target where that was learned."""
+
+    def numbers(counts: Any) -> Floats:
+        found = texts.directions(counts, block["learned"])
+        return np.hstack([found, saying.scores(counts, block["says"])]) if "says" in block else found
+
+    by_words = block["learned"]["by_words"]
+    texts.embed(frame[block["columns"][0]], block["base"], numbers, out, by_words=by_words)
 
 
 Fit = Callable[[list[str], Mapping[str, Any], Lesson], State]

@@ -16,15 +16,13 @@ from app.errors import DigestMismatch, InvalidData, bounded
 from app.spec.data import ColumnTransform
 from app.spec.job import JobSpec
 from workers.matrix import labels, vault
-from workers.matrix.blocks import BLOCKS, Lesson, State
+from workers.matrix.blocks import BLOCKS, MOST_TARGET_CLASSES, Lesson, State
 from workers.terms import TaskType
 
 Floats = npt.NDArray[np.float64]
 FORMAT = 2
 MOST_NATIVE = 50
 """Labels of one column that trees take as they are: with more, target encoding was better on every table tried."""
-MOST_TARGET_CLASSES = 10
-"""Classes for which a target encoding, one feature for each, is still small."""
 COLUMN_BY_COLUMN = {"embedding"}
 SEPARATE = {"number", "time"}
 """Kinds of blocks that themselves learn nothing, so that what follows them can be learned column by column."""
@@ -50,7 +48,7 @@ class Crossed:
 
     Attributes:
         start: The first of their columns.
-        numbers: (training rows, columns), to be taken instead of what `Encoder.transform` gives.
+        numbers: (training rows, columns), to be taken instead of what `Encoder.transform` gives, except where NaN.
     """
 
     start: int
@@ -123,7 +121,7 @@ def fit(
         block = _each_learned(step, columns, taught) if alone else _learned(step, columns, taught(columns))
         numbers = block.pop("crossed", None)
         if numbers is not None:
-            crossed.append(Crossed(start, _after(numbers, block)))
+            crossed.append(Crossed(start + len(block["names"]) - numbers.shape[1], numbers))
         start += len(block["names"])
         blocks.append(block)
     return _assembled(tuple(types), blocks), crossed
@@ -137,20 +135,36 @@ def _assembled(input_columns: tuple[str, ...], blocks: list[State]) -> Encoder:
 
 
 def _learned(step: Step, columns: list[str], lesson: Lesson) -> State:
-    """The fitted block; `crossed` in it are numbers for the training rows that differ from those for others."""
+    """The fitted block; `crossed` in it are what its last columns have for training rows, NaN where that is no other."""
     block: State = {"kind": step.kind, "columns": columns, "imputer": None, "scaler": None}
     block |= BLOCKS[step.kind][0](columns, dict(step.options), lesson)
     parts = {"imputer": _imputer(step.impute), "scaler": _scaler(step.scale, len(lesson.frame), lesson.seed)}
     if any(part is not None for part in parts.values()):
-        numbers = block.get("crossed")
-        if numbers is None:
-            numbers = np.empty((len(lesson.frame), len(block["names"])))
-            BLOCKS[step.kind][1](lesson.frame, block, numbers)
+        numbers = _taught(lesson, block)
         for name, part in parts.items():
             if part is not None:
                 block[name] = part.fit(numbers)
                 numbers = part.transform(numbers)
+        if "crossed" in block:
+            block["crossed"] = numbers[:, -block["crossed"].shape[1] :]
     return block
+
+
+def _taught(lesson: Lesson, block: State) -> Floats:
+    """(training rows, features of the block) before anything is filled or scaled."""
+    crossed = block.get("crossed")
+    if crossed is not None and crossed.shape[1] == len(block["names"]):
+        return np.asarray(crossed)
+    numbers = np.empty((len(lesson.frame), len(block["names"])))
+    BLOCKS[block["kind"]][1](lesson.frame, block, numbers)
+    if crossed is not None:
+        take(crossed, numbers[:, -crossed.shape[1] :])
+    return numbers
+
+
+def take(crossed: Floats, out: Floats) -> None:
+    """Writes into `out` what is not NaN."""
+    np.copyto(out, crossed, where=~np.isnan(crossed))
 
 
 def _each_learned(step: Step, columns: list[str], taught: Callable[[list[str]], Lesson]) -> State:
@@ -237,7 +251,8 @@ def _step(spec: JobSpec, name: str, kind: str, *, crowded: bool) -> Step:
     impute, scale = _asked(own.impute or transform.numeric.impute), _asked(own.scale or transform.numeric.scale)
     if kind == "text" and own.encode in (None, "embedding"):
         size = own.dimensions or transform.text.dimensions
-        return Step("embedding", (("dimensions", size), ("text", True)), impute, scale)
+        scores = transform.text.scores if own.scores is None else own.scores
+        return Step("embedding", (("dimensions", size), ("text", True), ("scores", scores)), impute, scale)
     if kind == "categorical" or own.encode:
         encode = _chosen(spec, name)
         if encode == "auto":
@@ -255,7 +270,7 @@ def _category_step(spec: JobSpec, own: ColumnTransform, encode: str, impute: str
     given = spec.transform.categorical
     if encode == "embedding":
         size = own.dimensions or given.dimensions
-        return Step("embedding", (("dimensions", size), ("text", False)), impute, scale)
+        return Step("embedding", (("dimensions", size), ("text", False), ("scores", False)), impute, scale)
     # A target encoding trusts rare labels less by itself; to put them together as well was worse on every table tried.
     least = own.min_frequency or (1 if encode == "target" else given.min_frequency)
     options: tuple[tuple[str, Any], ...] = (("min_frequency", least),)

@@ -1,6 +1,7 @@
 """Texts as a few numbers: hashed n-grams, weighed by rarity, reduced to the directions in which texts differ most."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +18,10 @@ from workers.table.repeats import mix
 
 Floats = npt.NDArray[np.float64]
 
-HASH_FEATURES = 2**15
+HASH_FEATURES = 2**17
+DIRECTION_FEATURES = 2**15
+"""Of which directions are made: n-grams that `HASH_FEATURES` tell apart are put together."""
+MAX_DRAWN_TEXTS = 50_000
 MAX_LEARNED_TEXTS = 10_000
 MAX_LEARNED_BYTES = 2**23
 BYTES_AT_A_TIME = 2**21
@@ -30,44 +34,76 @@ SPANS = (3, 4)
 STEPS = 3
 
 
-def learn(series: pd.Series, base: str, *, dimensions: int, seed: int) -> dict[str, Any]:
-    """What `embed` needs, learned from the distinct texts of `series`, at most ten thousand or 8 MiB of them.
+@dataclass(frozen=True)
+class Drawn:
+    """The texts that something is learned from.
+
+    Attributes:
+        counts: (texts, HASH_FEATURES) sparse counts of n-grams of distinct texts.
+        directing: (texts,) Whether the directions are learned from it.
+        rows: (rows,) The place of each row's text in `counts`; -1 where it is missing or was not drawn.
+        by_words: Whether texts are taken apart into words.
+    """
+
+    counts: Any
+    directing: npt.NDArray[np.bool_]
+    rows: npt.NDArray[np.int64]
+    by_words: bool
+
+
+def draw(series: pd.Series, base: str, *, most: int, seed: int) -> Drawn:
+    """Distinct texts of `series`, at most `most` or 8 MiB of them.
 
     Sentences are taken apart into words and pairs of neighbours, other text into runs of three and four bytes.
     """
-    distinct = labels.words(series, base).drop_null().unique()
-    some = np.random.default_rng(seed).permutation(len(distinct))[:MAX_LEARNED_TEXTS]
+    codes = labels.words(series, base).dictionary_encode()
+    distinct = codes.dictionary
+    some = np.random.default_rng(seed).permutation(len(distinct))[:most]
     sizes = pc.binary_length(distinct).to_numpy(zero_copy_only=False)[some]
-    few = max(2, int(np.searchsorted(np.cumsum(sizes, dtype=np.int64), MAX_LEARNED_BYTES)))
-    distinct = distinct.take(pa.array(np.sort(some[:few])))
-    spaces = pc.mean(pc.count_substring(distinct, " ")).as_py() or 0.0
+    some = some[: max(2, int(np.searchsorted(np.cumsum(sizes, dtype=np.int64), MAX_LEARNED_BYTES)))]
+    first, order = some[:MAX_LEARNED_TEXTS], np.sort(some)
+    directing = np.isin(order, first)
+    place = np.full(len(distinct) + 1, -1, dtype=np.int64)
+    place[order] = np.arange(len(order))
+    rows = place[codes.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)]
+    distinct = distinct.take(pa.array(order))
+    spaces = pc.mean(pc.count_substring(distinct.filter(pa.array(directing)), " ")).as_py() or 0.0
     by_words = spaces + 1 >= SENTENCE_WORDS
     empty = csr_array((0, HASH_FEATURES))
     counts = vstack([empty, *(grams(texts, by_words=by_words) for texts in _pieces(distinct))], format="csr")
-    held = np.bincount(counts.indices, minlength=HASH_FEATURES)
-    idf = np.log((1.0 + len(distinct)) / (1.0 + held)) + 1.0
-    weighed = _weighed(counts, idf)
-    size = max(1, min(dimensions, len(distinct) - 1))
-    if weighed.nnz:
+    return Drawn(counts, directing, rows, bool(by_words))
+
+
+def learn(drawn: Drawn, *, dimensions: int, seed: int) -> dict[str, Any]:
+    """What `directions` needs."""
+    counts = _merged(drawn.counts[drawn.directing])
+    texts = counts.shape[0]
+    held = np.bincount(counts.indices, minlength=DIRECTION_FEATURES)
+    idf = np.log((1.0 + texts) / (1.0 + held)) + 1.0
+    found = weighed(counts, idf)
+    size = max(1, min(dimensions, texts - 1))
+    if found.nnz:
         with np.errstate(invalid="ignore"):  # texts that are all alike have no variance to explain
-            svd = TruncatedSVD(size, random_state=seed, n_iter=STEPS).fit(weighed)
+            svd = TruncatedSVD(size, random_state=seed, n_iter=STEPS).fit(found)
         components = svd.components_.astype(np.float32)
     else:
-        components = np.zeros((size, HASH_FEATURES), dtype=np.float32)
+        components = np.zeros((size, DIRECTION_FEATURES), dtype=np.float32)
     used = np.flatnonzero(held)
-    return {"by_words": bool(by_words), "used": used, "idf": idf[used], "components": components[:, used].T.copy()}
+    return {"by_words": drawn.by_words, "used": used, "idf": idf[used], "components": components[:, used].T.copy()}
 
 
-def embed(series: pd.Series, base: str, state: Mapping[str, Any], out: Floats) -> None:
-    """Writes (rows, dimensions) numbers; every distinct text is embedded once, and a missing text is the empty one."""
+def directions(counts: Any, state: Mapping[str, Any]) -> Floats:
+    """(texts, dimensions) of (texts, HASH_FEATURES) counts."""
+    found: Floats = weighed(known(_merged(counts), state["used"]), state["idf"]) @ state["components"]
+    return found
+
+
+def embed(series: pd.Series, base: str, numbers: Callable[[Any], Floats], out: Floats, *, by_words: bool) -> None:
+    """Writes what `numbers` makes of the counts of n-grams; once for each distinct text, and a missing text is empty."""
     codes = labels.words(series, base).fill_null("").dictionary_encode()
-    size = state["components"].shape[1]
-    table, start = np.empty((len(codes.dictionary), size)), 0
-    place = np.full(HASH_FEATURES, -1, dtype=np.int64)
-    place[state["used"]] = np.arange(len(state["used"]))
+    table, start = np.empty((len(codes.dictionary), out.shape[1])), 0
     for texts in _pieces(codes.dictionary):
-        weighed = _weighed(_known(grams(texts, by_words=state["by_words"]), place, len(state["used"])), state["idf"])
-        table[start : start + len(texts)] = weighed @ state["components"]
+        table[start : start + len(texts)] = numbers(grams(texts, by_words=by_words))
         start += len(texts)
     out[:] = table[codes.indices.to_numpy()]
 
@@ -137,15 +173,25 @@ def _together(
     return np.searchsorted(text[order], np.arange(count + 1)), found[order]
 
 
-def _known(counts: Any, place: npt.NDArray[np.int64], size: int) -> Any:
-    """`counts` without n-grams that training did not see, columns renumbered by `place`."""
+def _merged(counts: Any) -> Any:
+    """`counts` of fewer n-grams, which are told apart by fewer bits of their hashes."""
+    indices = counts.indices & np.int32(DIRECTION_FEATURES - 1)
+    found = csr_array((counts.data.copy(), indices, counts.indptr.copy()), shape=(counts.shape[0], DIRECTION_FEATURES))
+    found.sum_duplicates()
+    return found
+
+
+def known(counts: Any, used: npt.NDArray[Any]) -> Any:
+    """`counts` without n-grams that are not in `used`, the others renumbered by their place there."""
+    place = np.full(counts.shape[1], -1, dtype=np.int32)
+    place[used] = np.arange(len(used))
     at = place[counts.indices]
     seen = at >= 0
     starts = np.concatenate(([0], np.cumsum(seen)))[counts.indptr]
-    return csr_array((counts.data[seen], at[seen], starts), shape=(counts.shape[0], size))
+    return csr_array((counts.data[seen], at[seen], starts), shape=(counts.shape[0], len(used)))
 
 
-def _weighed(counts: Any, idf: Floats) -> Any:
+def weighed(counts: Any, idf: npt.NDArray[Any]) -> Any:
     """Counts dampened, weighed by rarity, and each text scaled to length 1."""
     values = (1.0 + np.log(counts.data)) * idf[counts.indices]
     found = csr_array((values, counts.indices, counts.indptr), shape=counts.shape)

@@ -101,7 +101,10 @@ def encoded(
         block = encoder.transform(frame)
         own = np.flatnonzero(train[start : start + len(frame)])
         for one in crossed:
-            block[own, one.start : one.start + one.numbers.shape[1]] = one.numbers[taught : taught + len(own)]
+            places = slice(one.start, one.start + one.numbers.shape[1])
+            numbers = block[own, places]
+            encoding.take(one.numbers[taught : taught + len(own)], numbers)
+            block[own, places] = numbers
         yield block
         start, taught = start + len(frame), taught + len(own)
         ctx.progress(1 + start / len(train), 2)
