@@ -15,7 +15,7 @@ from workers.terms import TaskType
 TIME_PARTS = 6
 PROCESS_BYTES = 420_000_000
 EMBEDDING_BYTES = 300_000_000
-"""What it takes to learn the directions of texts, of which a bounded number are read."""
+"""What it takes to learn the directions of texts and what they say of the target: of a bounded number, 8 MiB at most."""
 TABLE_COPIES = 1.6
 MATRIX_COPIES = 2.2
 CELL_BYTES = 8

@@ -151,6 +151,14 @@ def test_texts_beyond_those_that_are_drawn_are_left_to_the_whole_model():
     np.testing.assert_array_equal(np.isnan(crossed[:, 0]), drawn.rows < 0)
 
 
+def test_long_texts_without_words_are_bounded_beyond_those_that_directions_need():
+    digits = pd.Series(np.random.default_rng(0).integers(10**17, 10**18, 14_000).astype(str))
+    drawn = texts.draw((digits * 9).astype("str"), "text", most=14_000, seed=0)
+    assert not drawn.by_words
+    assert drawn.directing.sum() == 10_000 < drawn.counts.shape[0] < 2**21 / 160
+    assert len(np.unique(drawn.rows)) == drawn.counts.shape[0] + 1
+
+
 def nothing_to_learn() -> dict[str, tuple[list[Any], npt.NDArray[np.float64], int]]:
     y = np.random.default_rng(1).choice([-1.0, 1.0], ROWS)
     words, rare = notes(y), (np.arange(ROWS) == 7).astype(np.float64)

@@ -24,6 +24,8 @@ DIRECTION_FEATURES = 2**15
 MAX_DRAWN_TEXTS = 50_000
 MAX_LEARNED_TEXTS = 10_000
 MAX_LEARNED_BYTES = 2**23
+MAX_MORE_BYTES = 2**21
+"""Beyond the texts that directions are learned from, where runs of bytes are taken: of them a text has many more."""
 BYTES_AT_A_TIME = 2**21
 MOST_CHARACTERS = 20_000
 """Of one text; what comes after is not read."""
@@ -59,19 +61,21 @@ def draw(series: pd.Series, base: str, *, most: int, seed: int) -> Drawn:
     codes = labels.words(series, base).dictionary_encode()
     distinct = codes.dictionary
     some = np.random.default_rng(seed).permutation(len(distinct))[:most]
-    sizes = pc.binary_length(distinct).to_numpy(zero_copy_only=False)[some]
-    some = some[: max(2, int(np.searchsorted(np.cumsum(sizes, dtype=np.int64), MAX_LEARNED_BYTES)))]
-    first, order = some[:MAX_LEARNED_TEXTS], np.sort(some)
-    directing = np.isin(order, first)
+    ends = np.cumsum(pc.binary_length(distinct).to_numpy(zero_copy_only=False)[some], dtype=np.int64)
+    some = some[: max(2, int(np.searchsorted(ends, MAX_LEARNED_BYTES)))]
+    first = some[:MAX_LEARNED_TEXTS]
+    spaces = pc.mean(pc.count_substring(distinct.take(pa.array(first)), " ")).as_py() or 0.0
+    by_words = spaces + 1 >= SENTENCE_WORDS
+    if not by_words:
+        some = some[: max(len(first), int(np.searchsorted(ends, MAX_MORE_BYTES)))]
+    order = np.sort(some)
     place = np.full(len(distinct) + 1, -1, dtype=np.int64)
     place[order] = np.arange(len(order))
     rows = place[codes.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)]
     distinct = distinct.take(pa.array(order))
-    spaces = pc.mean(pc.count_substring(distinct.filter(pa.array(directing)), " ")).as_py() or 0.0
-    by_words = spaces + 1 >= SENTENCE_WORDS
     empty = csr_array((0, HASH_FEATURES))
     counts = vstack([empty, *(grams(texts, by_words=by_words) for texts in _pieces(distinct))], format="csr")
-    return Drawn(counts, directing, rows, bool(by_words))
+    return Drawn(counts, np.isin(order, first), rows, bool(by_words))
 
 
 def learn(drawn: Drawn, *, dimensions: int, seed: int) -> dict[str, Any]:
