@@ -15,6 +15,8 @@ from workers import cores
 HOUSE = Path(__file__).resolve().parents[1]
 LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "ARROW")
 THREADS = {f"{library}_NUM_THREADS": "1" for library in LIBRARIES}
+ARENAS = {"MALLOC_ARENA_MAX": "2"}
+"""Without, each thread keeps a pool of freed memory to itself; on 330,000 rows the workers together then hold a twentieth more."""
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 CELERY = ("-m", "celery", "-A", "workers.main:celery", "worker", "--loglevel", "INFO")
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
@@ -40,7 +42,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """
     own = {"TRAINHOUSE_WORKER_THREADS": str(cores.count())}
     own |= {name: value for name, value in os.environ.items() if name in KEPT or name.startswith("TRAINHOUSE_")}
-    return own | {"PYTHONPATH": str(HOUSE), "PYTHONUNBUFFERED": "1"} | THREADS | dict(variables)
+    return own | {"PYTHONPATH": str(HOUSE), "PYTHONUNBUFFERED": "1"} | THREADS | ARENAS | dict(variables)
 
 
 def api(folder: Path, known: Mapping[str, str], *, host: str, port: int) -> Service:

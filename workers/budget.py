@@ -14,7 +14,7 @@ SEARCH_SHARE = 0.95
 USUAL_TAIL = 0.2
 """Of the budget, kept for ensemble and refit as long as no trial has told what a fit costs."""
 LEAST_TAIL, MOST_TAIL = 0.05, 0.35
-BEST_TAIL = 0.5
+BEST_TAIL = 0.55
 """More than MOST_TAIL, where the best model alone would not be fitted again otherwise."""
 CHOOSING_SECONDS = 2.5
 """Between the last trial and the first refit: the job is taken up again, its data read, its members chosen."""

@@ -159,7 +159,7 @@ LARGEST_SHARE = 0.4
 SIDE_SHARE = 0.1
 """The same for forests and linear models, which seldom are the best where fits take long."""
 SIDE = frozenset({"linear", "random_forest", "extra_trees"})
-LONGEST_SHARE = 0.35
+LONGEST_SHARE = 0.375
 """Of the budget: a trial of a portfolio of which anything fits is ended after so much of it."""
 REACH = 1.0
 """An algorithm is searched further where its best is within this share of the way from the best trial to the median of
