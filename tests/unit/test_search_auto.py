@@ -162,7 +162,7 @@ def test_numbers_that_vary_by_factors_are_tried_with_losses_for_them_and_with_th
     spec = spec_of({"max_trials": 90}, task="regression")
     tried = auto.firsts(spec, FACTORS, auto.space_of_search(spec, FACTORS), [])
     of_boosters = [params["loss"] for params in tried if "loss" in params]
-    assert set(of_boosters[:4]) > {"auto", "tweedie", "poisson"}
+    assert set(of_boosters[:4]) >= {"auto", "tweedie", "poisson"}
     assert set(of_boosters) == set(FACTORS.losses)
     with_zeros = replace(FACTORS, losses=FACTORS.losses[:3])
     tried = auto.firsts(spec, with_zeros, auto.space_of_search(spec, with_zeros), [])
