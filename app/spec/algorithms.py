@@ -70,9 +70,9 @@ class CatboostParams(Part):
     border_count: Annotated[int, Field(ge=2, le=1_023)] = 128
     one_hot_max_size: Annotated[int, Field(ge=2, le=255)] = 64
     max_ctr_complexity: Annotated[int, Field(ge=1, le=8)] = 1
+    """So many categorical columns are looked at together, at the most; CatBoost's own 4 takes several times as long."""
     loss: Literal["auto", "poisson", "tweedie"] = "auto"
     """As for `lightgbm`."""
-    """So many categorical columns are looked at together, at the most; CatBoost's own 4 takes several times as long."""
 
 
 class ForestParams(Part):

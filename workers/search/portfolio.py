@@ -1,6 +1,6 @@
 """What strategy `auto` tries first, and the constants that it plans with: data alone, so that it can be tuned apart.
 
-docs/searches.md says how the settings and the constants were found.
+docs/strategies.md says how the settings and the constants were found.
 """
 
 from collections.abc import Mapping, Sequence
