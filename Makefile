@@ -86,7 +86,7 @@ lock: setup  ## Resolve pyproject.toml anew into the three lock files, and what 
 
 bench: setup  ## Run the short benchmarks, one table each
 	@for script in engine_start overhead parallel_trials reuse estimates preparation; do \
-	  echo "== benchmarks/$$script.py"; $(BIN)/python benchmarks/$$script.py; done
+	  echo "== benchmarks/$$script.py"; $(BIN)/python -m benchmarks.$$script; done
 
 bench-peers: setup  ## Compare with FLAML, H2O, AutoGluon, Optuna: TABLES= SEEDS= SECONDS= SYSTEMS= DATA= STOP_AFTER= ANEW=
 	$(BIN)/python -m benchmarks.peers.environments $(filter-out trainhouse,$(SYSTEMS))

@@ -1,12 +1,14 @@
 """What a second worker brings: the same search with one and with two single-thread workers, side by side in one run.
 
-    python benchmarks/parallel_trials.py [FILE:TARGET ...]
+    python -m benchmarks.parallel_trials [FILE:TARGET ...] [--pinned]
 
-Without a file it makes a table. Prints seconds of the search (first trial started to last trial ended) for each, their
-ratio, and trials per second.
+Without a file it makes a table. Prints seconds of the search (first trial started to last trial ended) for each, and
+their ratio. A worker fits with one thread, and asks, scores and stores in another meanwhile: alone on a machine of two
+cores it uses some of the second. With --pinned each worker has one core, as a container of one CPU has.
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from typing import Any
 
 from sklearn.datasets import make_classification
 
+from benchmarks.peers.memory import PROC, descendants
 from standalone.client import Client
 from standalone.supervisor import Options, Stack
 
@@ -50,12 +53,27 @@ def search_seconds(client: Client, dataset_id: str, target: str, *, trials: int)
     return (ended - started).total_seconds(), len({row["worker"] for row in rows})
 
 
-def measure(folder: Path, tables: Mapping[Path, str], *, workers: int, trials: int, repeats: int) -> list[float]:
+def pin(stack: Stack) -> None:
+    """Gives each worker, with all that it has started and will start, one core of its own."""
+    cores = sorted(os.sched_getaffinity(0))
+    workers = [service.child.pid for name, service in sorted(stack.services.items()) if name.startswith("worker")]
+    for worker, core in zip(workers, cores, strict=False):
+        for pid in {worker, *descendants(worker)}:
+            for thread in (PROC / str(pid) / "task").iterdir():
+                os.sched_setaffinity(int(thread.name), {core})
+
+
+def measure(
+    folder: Path, tables: Mapping[Path, str], *, workers: int, trials: int, repeats: int, pinned: bool
+) -> list[float]:
     """For each table the median of `repeats` searches with that many workers, after one that warms them up."""
-    stack = Stack(Options(folder / f"house-{workers}", port=0, workers=workers))
+    known = {"TRAINHOUSE_CORES": str(workers)}
+    stack = Stack(Options(folder / f"house-{workers}", port=0, workers=workers, variables=known if pinned else {}))
     stack.start()
     found = []
     try:
+        if pinned:
+            pin(stack)
         client = Client(stack.url, stack.api_key)
         for table, target in tables.items():
             dataset_id = client.upload(table)
@@ -76,6 +94,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, default=20_000, help="of the table that is made")
+    parser.add_argument("--pinned", action="store_true", help="one core for each worker")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         pairs = [given.rpartition(":") for given in asked.tables]
@@ -83,7 +102,9 @@ def main() -> None:
             a_table(Path(folder, "made.csv"), rows=asked.rows): "y"
         }
         one, two = (
-            measure(Path(folder), tables, workers=workers, trials=asked.trials, repeats=asked.repeats)
+            measure(
+                Path(folder), tables, workers=workers, trials=asked.trials, repeats=asked.repeats, pinned=asked.pinned
+            )
             for workers in (1, 2)
         )
     print(

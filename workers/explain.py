@@ -10,7 +10,7 @@ from app.spec.modelling import Training
 from workers.matrix.prepared import Prepared
 from workers.measures.scoring import scores
 from workers.terms import TaskType
-from workers.trainers import Fitted
+from workers.trainers.ensemble import Ensemble
 
 Floats = npt.NDArray[np.float64]
 CURVE_POINTS = 200
@@ -44,7 +44,7 @@ def _thinned(points: Floats) -> list[list[float]]:
     return [[float(x), float(y)] for x, y in points[chosen]]
 
 
-def importances(fitted: Fitted, data: Prepared) -> list[dict[str, Any]]:
+def importances(fitted: Ensemble, data: Prepared) -> list[dict[str, Any]]:
     """Features by falling importance, as `{"feature", "share"}`; at most `MOST_IMPORTANCES`, none without a share."""
     shares = fitted.importances(data.x[np.flatnonzero(data.where("train"))[:SAMPLE_ROWS]])
     order = sorted(range(len(shares)), key=lambda index: (-shares[index], index))

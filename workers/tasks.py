@@ -7,19 +7,19 @@ from typing import Any
 import structlog
 
 from workers.main import celery
-from workers.room import room
 
 log = structlog.get_logger()
 
 
 def _guarded(module: str, function: str, job_id: Any) -> None:
-    """Calls the work; the module is imported only in the process that does it, so that parents stay small.
+    """Calls the work; modules are imported only in the process that does it, so that parents stay small.
 
     A MemoryError that reached Celery would end the whole worker, and the next one after it.
     """
     if not isinstance(job_id, str) or len(job_id) > 64:  # an id is shorter; a forged message may not be
         log.warning("bell_ignored", reason="not an id")
         return
+    room: Callable[[], Any] = importlib.import_module("workers.room").room
     work: Callable[..., None] = getattr(importlib.import_module(module), function)
     try:
         work(room(), job_id)

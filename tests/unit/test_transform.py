@@ -14,6 +14,7 @@ from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScale
 from sklearn.tree import DecisionTreeClassifier
 
 from app.errors import DigestMismatch, InvalidData
+from tests import modelling
 from tests.learning import chain, make_context
 from workers.context import Context
 from workers.matrix import encoding, prepared
@@ -327,6 +328,31 @@ def test_the_matrix_is_a_read_only_map_of_its_file(tmp_path: Path):
         assert not array.flags.writeable
         assert array.flags.aligned
         np.testing.assert_array_equal(array, getattr(matrix, name))
+
+
+def test_a_mapped_matrix_that_is_let_go_takes_no_memory_and_is_read_again(tmp_path: Path):
+    made = modelling.matrix("binary", rows=100_000)
+    prepared.save(made, tmp_path / "matrix")
+    loaded = prepared.load(tmp_path / "matrix")
+    assert loaded.x.sum() == made.x.sum()
+    assert resident_bytes(tmp_path / "matrix") >= made.x.nbytes
+    loaded.let_go()
+    assert resident_bytes(tmp_path / "matrix") < made.x.nbytes / 10
+    np.testing.assert_array_equal(loaded.x, made.x)
+    made.let_go()  # not mapped: nothing to let go
+    np.testing.assert_array_equal(loaded.x, made.x)
+
+
+def resident_bytes(path: Path) -> int:
+    """What this process holds of the maps of `path`."""
+    found, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        word, *rest = line.split()
+        if not word.endswith(":"):
+            ours = rest[-1] == str(path)
+        elif ours and word == "Rss:":
+            found += 1024 * int(rest[0])
+    return found
 
 
 def test_a_few_directions_of_a_text_know_its_subject(tmp_path: Path):

@@ -44,11 +44,13 @@ class Golden:
 def gather(snapshot_path: Path, predictions_path: Path, *, inputs: Sequence[str], features: Sequence[str]) -> Golden:
     """Golden rows of a job, with the columns `inputs` only, and the `features` that training had for them."""
     evaluated = pq.read_table(predictions_path, use_threads=False).slice(0, TEST_ROWS)
-    rows = evaluated.column("row")
-    known = snapshot.read(snapshot_path, inputs).take(rows)
+    wanted = evaluated.column("row").to_numpy()
+    found = snapshot.taken(snapshot_path, list(dict.fromkeys([*inputs, *features])), wanted)
+    known = found.select(list(inputs))
     strange = [pa.array([None, _unseen(field.type)], field.type) for field in known.schema]
-    return Golden(_exact(known), pa.table(strange, schema=known.schema), snapshot.read(snapshot_path, features).take(rows),
-                  snapshot.frame(evaluated))  # fmt: skip
+    return Golden(
+        _exact(known), pa.table(strange, schema=known.schema), found.select(list(features)), snapshot.frame(evaluated)
+    )
 
 
 def _exact(table: pa.Table) -> pa.Table:

@@ -95,6 +95,7 @@ def fit_and_score(
         fitted = _fit(ctx, data, candidate, Fold.of_parts(data), record, deadline=ends(), key="fit")
     rows = scored_rows(data, 0)
     predictions = fitted.predict(data.x[rows])
+    data.let_go()
     facts = _costs(ctx, data, rows, candidate, [fitted])
     return _scored(ctx, data, candidate, predictions, [fitted], records=[record], facts=facts)
 

@@ -72,8 +72,7 @@ def _of_version(ctx: Context, version: Champion, wanted: str) -> tuple[Reference
     def sample(names: Sequence[str], most: int, rng: np.random.Generator) -> pa.Table:
         kept = pq.read_table(ctx.workspace.fetch(version.artifacts["kept"])).column("row").to_numpy()
         path = ctx.workspace.fetch(version.artifacts["snapshot"])
-        chosen = pa.array(kept[some(len(kept), most, rng)])
-        return pa.table({name: snapshot.read(path, [name]).column(name).take(chosen) for name in names})
+        return snapshot.taken(path, names, kept[some(len(kept), most, rng)])
 
     return Reference(wanted, described, sample if rows else None), []
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from app.spec.modelling import Training
 from workers import explain
 from workers.context import Context, Done, Warned
-from workers.fitting.rows import matrix_of
+from workers.fitting.rows import forget, matrix_of
 from workers.matrix.prepared import Prepared
 from workers.measures.answers import columns_of
 from workers.measures.metrics import names_for
@@ -18,7 +18,8 @@ from workers.measures.samples import Floats, Rows
 from workers.measures.scoring import scores
 from workers.terms import PARTS
 from workers.threads import limited
-from workers.trainers import Fitted, ensemble
+from workers.trainers import ensemble
+from workers.trainers.ensemble import Ensemble
 
 MOST_CLASSES_IN_MATRIX = 200
 
@@ -49,6 +50,7 @@ def run(ctx: Context) -> Done:
         ctx.progress(2, 3)
         report = _report(data, fitted, predicted, {"test": test, "validation": validation}, ctx.spec.training)
     _put_predictions(ctx, data, predicted)
+    forget()  # no later stage reads the matrix
     path = ctx.workspace.scratch / "evaluation.json"
     path.write_text(json.dumps(report, allow_nan=False, sort_keys=True), encoding="utf-8")
     ctx.workspace.put("evaluation", path, "application/json")
@@ -66,7 +68,7 @@ def run(ctx: Context) -> Done:
 
 
 def _report(
-    data: Prepared, fitted: Fitted, predicted: Floats, metrics: dict[str, Any], training: Training
+    data: Prepared, fitted: Ensemble, predicted: Floats, metrics: dict[str, Any], training: Training
 ) -> dict[str, Any]:
     y = data.y[data.where("test")]
     report: dict[str, Any] = {

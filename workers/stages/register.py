@@ -76,11 +76,9 @@ def prove(ctx: Context, path: Path, rows: Golden, *, expected: Sequence[Floats])
     Raises:
         ParityFailed, DeadlineExceeded: see `run`.
     """
-    fitted = ensemble.load(ctx.workspace.get("model"))
-    with limited(1):
-        predicted = np.concatenate([fitted.predict(block) for block in expected])
+    predicted, tolerance = predicted_here(ctx, expected)
     answered = golden.ask(path, rows, scratch=ctx.workspace.scratch, deadline=ctx.deadline)
-    golden.compare(predicted, answered, tolerance=fitted.tolerance)
+    golden.compare(predicted, answered, tolerance=tolerance)
     validated = ctx.outputs["validate"]
     known = columns_of(validated["task_type"], validated["classes"], answered[: rows.known.num_rows])
     for name, values in known.items():
@@ -89,6 +87,13 @@ def prove(ctx: Context, path: Path, rows: Golden, *, expected: Sequence[Floats])
             golden.compare(evaluated, values, tolerance=EVALUATED_TOLERANCE)
         elif name != "prediction":
             raise ParityFailed(f"The bundle's column {name} is no number.")
+
+
+def predicted_here(ctx: Context, blocks: Sequence[Floats]) -> tuple[Floats, float]:
+    """(what the model says of `blocks`, by how much another process may differ); the model is let go again."""
+    fitted = ensemble.load(ctx.workspace.get("model"))
+    with limited(1):
+        return np.concatenate([fitted.predict(block) for block in blocks]), fitted.tolerance
 
 
 def bundle_files(ctx: Context, rows: Golden, document: dict[str, Any]) -> dict[str, bytes]:

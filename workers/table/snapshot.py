@@ -73,6 +73,12 @@ def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return table if columns is None else table.select(list(columns))
 
 
+def taken(path: Path, columns: Sequence[str], wanted: npt.NDArray[np.int64]) -> pa.Table:
+    """Some columns of the rows at the positions `wanted`; no more than one column is in memory whole."""
+    held = pa.array(wanted)
+    return pa.table({name: read(path, [name]).column(name).take(held) for name in columns})
+
+
 def rows(table: pa.Table, wanted: npt.NDArray[np.int64]) -> pa.Table:
     """The rows of `table` at the ascending positions `wanted`; `table` itself where these are all."""
     return table if len(wanted) == table.num_rows else table.take(pa.array(wanted))

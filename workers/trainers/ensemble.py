@@ -1,15 +1,12 @@
 """A packed model: one member, or several whose weighted mean answers, in one file that equal models give equal bytes."""
 
-import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from app.errors import DigestMismatch
 from workers.trainers import TRAINERS
@@ -48,38 +45,39 @@ class Packed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ensemble(Fitted):
+class Ensemble:
     """Fitted members that answer together; one member answers exactly as it does alone.
 
     Attributes:
-        members: Each as bytes and ready to predict, in order.
+        members: Each ready to predict, in order.
+        weights: The share of each in the answer.
+        tolerance: The largest of the members' trainers; see `Trainer.tolerance`.
     """
 
-    members: tuple[tuple[Packed, Fitted], ...]
+    members: tuple[Fitted, ...]
+    weights: tuple[float, ...]
+    tolerance: float
 
     @property
-    def tolerance(self) -> float:
-        """The largest of the members' trainers; see `Trainer.tolerance`."""
-        return max(TRAINERS[member.algorithm].tolerance for member, _ in self.members)
+    def iterations(self) -> int:
+        """Those of all members together."""
+        return sum(member.iterations for member in self.members)
 
     def predict(self, x: Floats) -> Floats:
         """See `Fitted.predict`: the weighted mean."""
-        return self._mean([fitted.predict(x) for _, fitted in self.members])
+        return self._mean(member.predict(x) for member in self.members)
 
     def importances(self, x: Floats) -> Floats:
         """See `Fitted.importances`: the weighted mean."""
-        return self._mean([fitted.importances(x) for _, fitted in self.members])
+        return self._mean(member.importances(x) for member in self.members)
 
-    def save(self, path: Path) -> None:
-        """See `write`."""
-        write([member for member, _ in self.members], path)
-
-    def _mean(self, answers: Sequence[Floats]) -> Floats:
-        if len(answers) == 1:
-            return answers[0]
-        total = np.zeros_like(answers[0])
-        for (member, _), answer in zip(self.members, answers, strict=True):
-            total += member.weight * answer
+    def _mean(self, answers: Iterable[Floats]) -> Floats:
+        if len(self.members) == 1:
+            return next(iter(answers))
+        parts = (weight * answer for weight, answer in zip(self.weights, answers, strict=True))
+        total = next(parts)
+        for part in parts:
+            total += part
         return total
 
 
@@ -115,33 +113,41 @@ def read(path: Path) -> tuple[Packed, ...]:
     Raises:
         DigestMismatch: the file is no packed model.
     """
+    return tuple(_each(path))
+
+
+def _each(path: Path) -> Iterator[Packed]:
+    """See `read`; one after the other, so that the bytes of all need not be in memory."""
     try:
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+        with zipfile.ZipFile(path) as archive:
             about = json.loads(archive.read(ABOUT))
             if about["format"] != FORMAT:
                 raise DigestMismatch("The file is no packed model of this format.")
             empty = [Packed(**said, content=b"") for said in about["members"]]
-            return tuple(
-                Packed(**said, content=archive.read(name))
-                for said, name in zip(about["members"], names_of(empty), strict=True)
-            )
+            for member, name in zip(empty, names_of(empty), strict=True):
+                yield replace(member, content=archive.read(name))
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise DigestMismatch("The file is no packed model.") from error
 
 
-def opened(members: Sequence[Packed], *, threads: int = 1) -> Ensemble:
-    """The members, ready to predict with `threads` threads.
+def opened(members: Iterable[Packed], *, threads: int = 1) -> Ensemble:
+    """The members, ready to predict with `threads` threads; their bytes are not kept.
 
     Raises:
         DigestMismatch: a member's bytes are no model of its algorithm.
     """
-    found: list[tuple[Packed, Fitted]] = []
+    found: list[Fitted] = []
+    weights: list[float] = []
+    tolerance = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        for name, member in zip(names_of(members), members, strict=True):
-            path = Path(folder, name)
+        for member in members:
+            trainer = TRAINERS[member.algorithm]
+            path = Path(folder, trainer.filename)
             path.write_bytes(member.content)
-            found.append((member, TRAINERS[member.algorithm].load(path, threads=threads)))
-    return Ensemble(iterations=sum(member.iterations for member in members), members=tuple(found))
+            found.append(trainer.load(path, threads=threads))
+            weights.append(member.weight)
+            tolerance = max(tolerance, trainer.tolerance)
+    return Ensemble(members=tuple(found), weights=tuple(weights), tolerance=tolerance)
 
 
 def load(path: Path, *, threads: int = 1) -> Ensemble:
@@ -150,4 +156,4 @@ def load(path: Path, *, threads: int = 1) -> Ensemble:
     Raises:
         DigestMismatch: the file is no packed model.
     """
-    return opened(read(path), threads=threads)
+    return opened(_each(path), threads=threads)

@@ -33,6 +33,7 @@ class Kept(threading.local, Generic[Made]):
             self._make_room(data.x.size)
             gone = weakref.ref(data, lambda _data: kept.pop(whole, None))
             kept[whole] = (gone, data.x.size, make())
+            data.let_go()
         kept.move_to_end(whole)
         return kept[whole][2]
 
