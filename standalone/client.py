@@ -58,14 +58,21 @@ class Client(httpx2.Client):
             TimeoutError: it was not within `timeout` seconds; the message tells where it stood.
         """
         wanted, deadline = set(statuses), time.monotonic() + timeout
-        while (job := self.job(job_id))["status"] not in wanted:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(
-                    f"{job_id} is {job['status']} in {job['stage']} after {timeout:.0f} s: {job['error']}"
-                )
-            self.job(job_id, wait=max(1, min(LONG_POLL_SECONDS, int(left))))
+        answer = self.get(f"/v1/jobs/{job_id}")
+        while (job := agreed(answer))["status"] not in wanted:
+            answer = self._news(job_id, job, known=answer.headers["ETag"], deadline=deadline, timeout=timeout)
         return job
+
+    def _news(
+        self, job_id: str, job: dict[str, Any], *, known: str, deadline: float, timeout: float
+    ) -> httpx2.Response:
+        """The answer that tells of another state than `known`, once there is one."""
+        while (left := deadline - time.monotonic()) > 0:
+            wait = max(1, min(LONG_POLL_SECONDS, int(left)))
+            answer = self.get(f"/v1/jobs/{job_id}", params={"wait": wait}, headers={"If-None-Match": known})
+            if answer.status_code != httpx2.codes.NOT_MODIFIED:
+                return answer
+        raise TimeoutError(f"{job_id} is {job['status']} in {job['stage']} after {timeout:.0f} s: {job['error']}")
 
     def everything(self, path: str, **parameters: object) -> Iterator[dict[str, Any]]:
         """Every item of a list, page after page."""

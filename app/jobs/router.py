@@ -78,7 +78,7 @@ def _as_accepted(job: Job, public_url: str) -> JobOut:
 
 
 def _headers_of(job: Job) -> dict[str, str]:
-    return {"Location": f"/v1/jobs/{job.id}", "Retry-After": RETRY_AFTER_SECONDS, "ETag": etag_of(job)}
+    return {"Location": f"/v1/jobs/{job.id}", "Retry-After": RETRY_AFTER_SECONDS, "ETag": etag_of(job.id, job.revision)}
 
 
 @router.get("", response_model=JobList, operation_id="list_jobs")
@@ -144,7 +144,15 @@ def _read_job(request: Request, job_id: str) -> tuple[JobOut, str]:
         job = service.get(session, job_id, project_id=_reader(request, session))
         stages = service.stages_of(session, [job.id])[job.id]
         search = searches.read(session, job)
-        return show_job(job, stages, public_url=request.app.state.settings.public_url, search=search), etag_of(job)
+        shown = show_job(job, stages, public_url=request.app.state.settings.public_url, search=search)
+        return shown, etag_of(job.id, job.revision)
+
+
+def _mark_of(request: Request, job_id: str) -> tuple[str, bool]:
+    """(the job's ETag, whether it has ended)."""
+    with transaction(request.app.state.engine) as session:
+        revision, status = service.mark(session, job_id, project_id=_reader(request, session))
+        return etag_of(job_id, revision), status in TERMINAL_JOBS
 
 
 @router.get("/{job_id}", response_model=JobOut, operation_id="get_job", dependencies=[Security(bearer)])
@@ -155,15 +163,17 @@ async def get_job(
     hub: Hub = request.app.state.hub
     known = request.headers.get("if-none-match")
     until = time.monotonic() + wait
-    async with hub.subscribe(job_id) as bell:
-        job, etag = await run_in_threadpool(_read_job, request, job_id)
-        seen = known or etag
-        while etag == seen and job.status not in TERMINAL_JOBS and (left := until - time.monotonic()) > 0:
-            if await wait_for_news(bell, seconds=left):
-                job, etag = await run_in_threadpool(_read_job, request, job_id)
+    if wait or known:
+        async with hub.subscribe(job_id) as bell:
+            mark, ended = await run_in_threadpool(_mark_of, request, job_id)
+            seen = known or mark
+            while mark == seen and not ended and (left := until - time.monotonic()) > 0:
+                if await wait_for_news(bell, seconds=left):
+                    mark, ended = await run_in_threadpool(_mark_of, request, job_id)
+        if mark == known:
+            return Response(status_code=304, headers={"ETag": mark})
+    job, etag = await run_in_threadpool(_read_job, request, job_id)
     headers = {"ETag": etag}
-    if known == etag:
-        return Response(status_code=304, headers=headers)
     if job.status not in TERMINAL_JOBS:
         headers["Retry-After"] = RETRY_AFTER_SECONDS
     return JSONResponse(job.model_dump(mode="json"), headers=headers)

@@ -20,6 +20,7 @@ from app.tables import Artifact, Connection, Dataset, Event, Job, JobLog, JobSta
 CONNECTION_KINDS = {
     "s3": ("s3",), "database": ("postgres", "mysql", "sqlite"), "http": ("http",), "feature_store": ("feast",),
 }  # fmt: skip
+NO_SUCH_JOB = "There is no such job in this project."
 
 
 def submit(
@@ -125,10 +126,28 @@ def get(session: Session, job_id: str, *, project_id: str) -> Job:
     Raises:
         NotFound: there is none, or it is another project's.
     """
-    job = session.get(Job, job_id) if job_id.isascii() and "\x00" not in job_id else None
+    job = session.get(Job, job_id) if _may_be(job_id) else None
     if job is None or job.project_id != project_id:
-        raise NotFound("There is no such job in this project.")
+        raise NotFound(NO_SUCH_JOB)
     return job
+
+
+def mark(session: Session, job_id: str, *, project_id: str) -> tuple[int, JobStatus]:
+    """(revision, status) of the job: what changes with everything that is shown of it, and costs next to nothing to read.
+
+    Raises:
+        NotFound: there is none, or it is another project's.
+    """
+    query = select(Job.revision, Job.status).where(Job.id == job_id, Job.project_id == project_id)
+    found = session.execute(query).one_or_none() if _may_be(job_id) else None
+    if found is None:
+        raise NotFound(NO_SUCH_JOB)
+    return found.revision, JobStatus(found.status)
+
+
+def _may_be(job_id: str) -> bool:
+    """Whether the database can be asked for it."""
+    return job_id.isascii() and "\x00" not in job_id
 
 
 def locked(session: Session, job_id: str, *, project_id: str) -> Job:

@@ -28,6 +28,6 @@ def show_job(job: Job, stages: list[JobStage], *, public_url: str, search: Searc
     )  # fmt: skip
 
 
-def etag_of(job: Job) -> str:
+def etag_of(job_id: str, revision: int) -> str:
     """The job's strong ETag."""
-    return f'"{job.id}.{job.revision}"'
+    return f'"{job_id}.{revision}"'

@@ -115,6 +115,21 @@ def test_a_poll_that_knows_the_job_is_answered_by_304_until_it_changes(tenant: T
     assert news.headers["etag"] != etag
 
 
+def test_a_poll_that_knows_the_job_waits_for_news_of_it(tenant: Tenant, spec: dict[str, Any]):
+    job_id = submitted(tenant, spec)
+    etag = tenant.get(f"/v1/jobs/{job_id}").headers["etag"]
+    answers: list[Any] = []
+    ask = {"If-None-Match": etag}
+    waiting = threading.Thread(target=lambda: answers.append(tenant.get(f"/v1/jobs/{job_id}?wait=30", headers=ask)))
+    waiting.start()
+    begun(tenant, job_id)
+    waiting.join(20.0)
+    assert (answers[0].status_code, answers[0].json()["status"]) == (200, "running")
+    known = {"If-None-Match": answers[0].headers["etag"]}
+    assert tenant.get(f"/v1/jobs/{job_id}?wait=0.2", headers=known).status_code == 304
+    assert tenant.get(f"/v1/jobs/{job_id}?wait=30", headers=ask).json()["status"] == "running", "that is news already"
+
+
 def test_a_long_poll_answers_as_soon_as_the_job_changes(tenant: Tenant, spec: dict[str, Any]):
     job_id = submitted(tenant, spec)
     answers: list[dict[str, Any]] = []
