@@ -1,26 +1,28 @@
 """What a second worker brings: the same search with one and with two single-thread workers, side by side in one run.
 
-    python -m benchmarks.parallel_trials [FILE:TARGET ...] [--pinned]
+    python -m benchmarks.parallel_trials [FILE:TARGET ...]
 
 Without a file it makes a table. Prints seconds of the search (first trial started to last trial ended) for each, and
-their ratio. A worker fits with one thread, and asks, scores and stores in another meanwhile: alone on a machine of two
-cores it uses some of the second. With --pinned each worker has one core, as a container of one CPU has.
+their ratio, turn by turn. A worker fits with one thread, and asks, scores and stores in another meanwhile: alone on a machine of two
+cores it uses some of the second.
 """
 
 import argparse
-import os
 import statistics
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sklearn.datasets import make_classification
 
-from benchmarks.peers.memory import PROC, descendants
 from standalone.client import Client
 from standalone.supervisor import Options, Stack
+
+NUMBERS = (1, 2)
+"""Of workers."""
 
 
 def a_table(path: Path, *, rows: int) -> Path:
@@ -53,66 +55,69 @@ def search_seconds(client: Client, dataset_id: str, target: str, *, trials: int)
     return (ended - started).total_seconds(), len({row["worker"] for row in rows})
 
 
-def pin(stack: Stack) -> None:
-    """Gives each worker, with all that it has started and will start, one core of its own."""
-    cores = sorted(os.sched_getaffinity(0))
-    workers = [service.child.pid for name, service in sorted(stack.services.items()) if name.startswith("worker")]
-    for worker, core in zip(workers, cores, strict=False):
-        for pid in {worker, *descendants(worker)}:
-            for thread in (PROC / str(pid) / "task").iterdir():
-                os.sched_setaffinity(int(thread.name), {core})
-
-
 def measure(
-    folder: Path, tables: Mapping[Path, str], *, workers: int, trials: int, repeats: int, pinned: bool
-) -> list[float]:
-    """For each table the median of `repeats` searches with that many workers, after one that warms them up."""
-    known = {"TRAINHOUSE_CORES": str(workers)}
-    stack = Stack(Options(folder / f"house-{workers}", port=0, workers=workers, variables=known if pinned else {}))
-    stack.start()
-    found = []
-    try:
-        if pinned:
-            pin(stack)
-        client = Client(stack.url, stack.api_key)
+    folder: Path, tables: Mapping[Path, str], *, trials: int, repeats: int
+) -> list[list[tuple[float, float]]]:
+    """For each table the seconds of `repeats` searches as (with one worker, with two), after one that warms them up.
+
+    Both houses stand all the time and search by turns, for a machine's speed may change from minute to minute.
+    """
+    with ExitStack() as open_houses:
+        houses = [(workers, open_houses.enter_context(opened(folder, workers))) for workers in NUMBERS]
+        found = []
         for table, target in tables.items():
-            dataset_id = client.upload(table)
-            search_seconds(client, dataset_id, target, trials=8)
-            seen = [search_seconds(client, dataset_id, target, trials=trials) for _repeat in range(repeats)]
-            if any(processes != workers for _, processes in seen):
-                raise RuntimeError("not every worker ran trials")
-            found.append(statistics.median(seconds for seconds, _ in seen))
+            known = [(workers, client, client.upload(table)) for workers, client in houses]
+            for _workers, client, dataset_id in known:
+                search_seconds(client, dataset_id, target, trials=8)
+            found.append([turn(known, target, trials=trials) for _repeat in range(repeats)])
+        return found
+
+
+def turn(known: list[tuple[int, Client, str]], target: str, *, trials: int) -> tuple[float, float]:
+    """Seconds of one search of each house."""
+    seen = [
+        (workers, *search_seconds(client, dataset_id, target, trials=trials)) for workers, client, dataset_id in known
+    ]
+    if any(processes != workers for workers, _, processes in seen):
+        raise RuntimeError("not every worker ran trials")
+    (_, alone, _), (_, both, _) = seen
+    return alone, both
+
+
+@contextmanager
+def opened(folder: Path, workers: int, *) -> Iterator[Client]:
+    """A service with so many workers."""
+    stack = Stack(Options(folder / f"house-{workers}", port=0, workers=workers))
+    stack.start()
+    try:
+        yield Client(stack.url, stack.api_key)
     finally:
         stack.stop(soft_seconds=2.0)
-    return found
 
 
 def main() -> None:
     """Measures and prints a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", metavar="FILE:TARGET")
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, default=20_000, help="of the table that is made")
-    parser.add_argument("--pinned", action="store_true", help="one core for each worker")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         pairs = [given.rpartition(":") for given in asked.tables]
         tables = {Path(name): target for name, _, target in pairs} or {
             a_table(Path(folder, "made.csv"), rows=asked.rows): "y"
         }
-        one, two = (
-            measure(
-                Path(folder), tables, workers=workers, trials=asked.trials, repeats=asked.repeats, pinned=asked.pinned
-            )
-            for workers in (1, 2)
-        )
+        seen = measure(Path(folder), tables, trials=asked.trials, repeats=asked.repeats)
     print(
-        f"| {asked.trials} trials, median of {asked.repeats} | one worker, s | two workers, s | share | times the trials |"
+        f"| {asked.trials} trials, medians of {asked.repeats} | one worker, s | two workers, s | times the trials | least to most |"
     )
     print("|---|---|---|---|---|")
-    for table, alone, both in zip(tables, one, two, strict=True):
-        print(f"| {table.name.split('.')[0]} | {alone:.1f} | {both:.1f} | {both / alone:.2f} | {alone / both:.2f} |")
+    for table, pairs in zip(tables, seen, strict=True):
+        alone, both = (statistics.median(each) for each in zip(*pairs, strict=True))
+        times = [one / two for one, two in pairs]
+        print(f"| {table.name.split('.')[0]} | {alone:.1f} | {both:.1f} | {statistics.median(times):.2f} "
+              f"| {min(times):.2f} to {max(times):.2f} |")  # fmt: skip
 
 
 if __name__ == "__main__":
