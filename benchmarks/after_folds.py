@@ -6,7 +6,7 @@ the train and validation rows, and again on all of them, with the rounds at whic
 these and the refit with equal weights, `single` the usual fit that the validation part stops. Told are the mean of the
 test metric over seeds and its standard deviation. One thread.
 
-    python benchmarks/after_folds.py credit_g.csv:class titanic.csv:survived iris.csv:species
+    python -m benchmarks.after_folds credit_g.csv:class titanic.csv:survived iris.csv:species
 
 A table is a CSV file and the name of its target.
 """

@@ -1,7 +1,7 @@
 """How much work a kill costs a long fit: SIGKILL to its worker in the midst, and what the next one has to do again.
 
-    python benchmarks/checkpoint.py                      # a fit of about five minutes, killed after three
-    python benchmarks/checkpoint.py --rows 20000 --kill-after 20 --every 5
+    python -m benchmarks.checkpoint                      # a fit of about five minutes, killed after three
+    python -m benchmarks.checkpoint --rows 20000 --kill-after 20 --every 5
 
 Fits one LightGBM model of very many rounds. Repeated work is the time from the last checkpoint's saving to the kill; the
 fit must end with all its rounds.

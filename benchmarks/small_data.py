@@ -5,7 +5,7 @@ For each table and each of `--seeds` seeds, which divide the rows anew, the stag
 standard deviation over the seeds, how far what was promised before the test (`value`) was from it, and the share of
 seeds in which folds were the better or equal. Nothing goes over HTTP; one thread.
 
-    python benchmarks/small_data.py credit_g.csv:class titanic.csv:survived iris.csv:species
+    python -m benchmarks.small_data credit_g.csv:class titanic.csv:survived iris.csv:species
 
 A table is a CSV file and the name of its target.
 """

@@ -1,6 +1,6 @@
 """What a trial costs beside its fit: from one trial's end to the next one's on one worker, less the trainer's seconds.
 
-    python benchmarks/trial_overhead.py california_housing.csv.gz --target median_house_value
+    python -m benchmarks.trial_overhead california_housing.csv.gz --target median_house_value
 
 A worker asks, scores and stores while it fits another trial, as long as fits are short; then this is what it could not
 do meanwhile. With `--parallel 1` every trial waits for the one before it. Prints the median, the mean and the 95th

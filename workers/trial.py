@@ -19,6 +19,7 @@ from workers.cores import threads_wanted
 from workers.fitting.candidates import longest_fit
 from workers.fitting.rows import forget
 from workers.fitting.trials import TrialFit, run_trial
+from workers.isolation import fresh
 from workers.lease import Keeper
 from workers.memory import give_back
 from workers.pipeline import patiently
@@ -65,7 +66,9 @@ def _work_on(room: Room, searching: Searching, seen: Open, *, threads: int) -> N
     """
     turns = [Turn(room, searching, threads=threads, owner=room.owner)]
     search = seen.search
-    if search["cells"] <= SHORT_CELLS and search["parallel"] > 1 and not search["deterministic"]:
+    if search["cells"] > SHORT_CELLS:
+        fresh.end()  # for a while nothing is parsed or proven here, and large fits need the memory
+    elif search["parallel"] > 1 and not search["deterministic"]:
         turns.append(Turn(room, searching, threads=threads, owner=f"{room.owner}:2"))
     with ThreadPoolExecutor(len(turns), thread_name_prefix="turn") as others:
         ends = [others.submit(turn.run) for turn in turns[1:]]

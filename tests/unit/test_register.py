@@ -180,6 +180,14 @@ def test_a_killed_template_is_replaced_and_a_slow_one_is_ended(tmp_path):
     assert not fresh._TEMPLATES
 
 
+def test_an_evaluation_starts_the_template_that_the_proof_will_ask(tmp_path):
+    ctx = ready(tmp_path, flowers(), {})
+    fresh.end()
+    evaluate.run(ctx)
+    assert fresh._TEMPLATES[os.getpid()].poll() is None
+    register.run(ctx)
+
+
 def test_the_fresh_process_knows_nothing_of_this_ones_environment(monkeypatch):
     monkeypatch.setenv("TRAINHOUSE_SECRET_KEYS", "hush")
     assert not any("TRAINHOUSE" in name for name in fresh._environment())

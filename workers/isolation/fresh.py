@@ -1,4 +1,4 @@
-"""Fresh processes that cost little: one template for each worker, started at its first request, forks for every one."""
+"""Fresh processes that cost little: one template for each worker, started when it is wanted, forks for every request."""
 
 import atexit
 import json
@@ -135,7 +135,7 @@ def _template() -> Process:
 
 
 def end() -> None:
-    """Ends this process's template, where it has one."""
+    """Ends this process's template, where it has one; the next request starts another."""
     if (kept := _TEMPLATES.get(os.getpid())) is not None:
         _forget(kept)
 

@@ -11,6 +11,7 @@ from app.spec.modelling import Training
 from workers import explain
 from workers.context import Context, Done, Warned
 from workers.fitting.rows import forget, matrix_of
+from workers.isolation import fresh
 from workers.matrix.prepared import Prepared
 from workers.measures.answers import columns_of
 from workers.measures.metrics import names_for
@@ -30,6 +31,7 @@ def run(ctx: Context) -> Done:
     Output: `{metrics, validation, baseline}`, each by metric name, and `rows` by part; test metrics carry intervals.
     The validation metrics are those of the search: the model may have learned from the validation rows since.
     """
+    fresh.warm()  # for the proof of the bundle, after the next stages
     data = matrix_of(ctx)
     fitted = ensemble.load(ctx.workspace.get("model"), threads=ctx.threads)
     asked = [
