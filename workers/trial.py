@@ -66,9 +66,10 @@ def _work_on(room: Room, searching: Searching, seen: Open, *, threads: int) -> N
     """
     turns = [Turn(room, searching, threads=threads, owner=room.owner)]
     search = seen.search
-    if search["cells"] > SHORT_CELLS:
+    short = search["cells"] <= SHORT_CELLS
+    if not short:
         fresh.end()  # for a while nothing is parsed or proven here, and large fits need the memory
-    elif search["parallel"] > 1 and not search["deterministic"]:
+    if short and search["parallel"] > 1 and not search["deterministic"]:
         turns.append(Turn(room, searching, threads=threads, owner=f"{room.owner}:2"))
     with ThreadPoolExecutor(len(turns), thread_name_prefix="turn") as others:
         ends = [others.submit(turn.run) for turn in turns[1:]]

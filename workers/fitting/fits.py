@@ -95,7 +95,6 @@ def fit_and_score(
         fitted = _fit(ctx, data, candidate, Fold.of_parts(data), record, deadline=ends(), key="fit")
     rows = scored_rows(data, 0)
     predictions = fitted.predict(data.x[rows])
-    data.let_go()
     facts = _costs(ctx, data, rows, candidate, [fitted])
     return _scored(ctx, data, candidate, predictions, [fitted], records=[record], facts=facts)
 
@@ -212,6 +211,7 @@ def _scored(
     records: list[Recorder],
     facts: Mapping[str, Any],
 ) -> Scored:
+    data.let_go()
     metric = metric_for(ctx, data.task)
     metrics = measured(ctx, data, scored_rows(data, len(models) if len(models) > 1 else 0), predictions)
     timed_out, rounds = any(model.timed_out for model in models), records[0].rounds

@@ -79,9 +79,7 @@ class Offline:
         if not self._legacy:
             try:
                 return self._exchanged(descriptor, rows, stops)
-            except (flight.FlightError, NotImplementedError) as error:
-                if not isinstance(error, NotImplementedError) and "Unimplemented" not in type(error).__name__:
-                    raise
+            except pa.ArrowNotImplementedError:
                 self._legacy = True  # a server from before Feast spoke DoExchange
         writer, _ = self._client.do_put(descriptor, rows.schema, self._options())
         _write(writer, rows)
