@@ -1,7 +1,7 @@
 """`python -m app.openapi [PATH]` writes the published contract, by default to docs/openapi.json."""
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from app.main import build
@@ -22,5 +22,6 @@ def rendered() -> str:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else PUBLISHED
-    target.write_text(rendered(), encoding="utf-8")
+    parser = argparse.ArgumentParser(prog="python -m app.openapi", description="Writes the published contract.")
+    parser.add_argument("path", nargs="?", type=Path, default=PUBLISHED, help="where to (default: %(default)s)")
+    parser.parse_args().path.write_text(rendered(), encoding="utf-8")
