@@ -287,6 +287,7 @@ def once_for(scope: Scope) -> Any:
     return Depends(once, scope="function")
 
 
+ReadOnce = Annotated[Once, once_for("read")]
 TrainOnce = Annotated[Once, once_for("train")]
 ReviewOnce = Annotated[Once, once_for("review")]
 AdminOnce = Annotated[Once, once_for("admin")]

@@ -7,7 +7,8 @@ STAGES = (
 )  # fmt: skip
 
 PLAN_STAGES = ("plan",)
-STAGES_OF: dict[str, tuple[str, ...]] = {"train": STAGES, "plan": PLAN_STAGES}
+REPRODUCE_STAGES = (*STAGES[: STAGES.index("gate")], "compare")
+STAGES_OF: dict[str, tuple[str, ...]] = {"train": STAGES, "plan": PLAN_STAGES, "reproduce": REPRODUCE_STAGES}
 """The stages of each kind of job, in order."""
 
 

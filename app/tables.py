@@ -351,6 +351,31 @@ class ModelVersion(Row):
     )
 
 
+class Receipt(Row):
+    """Why a version was let through, signed and chained to the model's receipt before."""
+
+    __tablename__ = "receipts"
+    project_id: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+    receipt: Mapped[Json]
+    created_at: Mapped[datetime] = _now()
+
+
+class SigningKey(Row):
+    """An Ed25519 key of a project; the private half is sealed."""
+
+    __tablename__ = "signing_keys"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    public_key: Mapped[str]
+    sealed_private: Mapped[bytes]
+    first: Mapped[bool | None]
+    created_at: Mapped[datetime] = _now()
+    __table_args__ = (UniqueConstraint("project_id", "first"),)
+
+
 class Alias(Row):
     """A name that points at one version of a model; `revision` is what If-Match compares."""
 
@@ -385,6 +410,19 @@ class AliasMove(Row):
     __table_args__ = (Index("ix_alias_moves_page", "project_id", "model", "id"),)
 
 
+class GatePolicy(Row):
+    """One version of a gate that has a name; it never changes."""
+
+    __tablename__ = "gate_policies"
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    gate: Mapped[Json]
+    description: Mapped[str]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = _now()
+
+
 class Review(Row):
     """A question to a person: shall this candidate pass although the gate refused it?"""
 
@@ -397,9 +435,14 @@ class Review(Row):
     decision: Mapped[str | None]
     decision_reason: Mapped[str | None]
     decided_by: Mapped[str | None]
+    by_another: Mapped[bool] = mapped_column(server_default=text("false"))
+    expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = _now()
     decided_at: Mapped[datetime | None]
-    __table_args__ = (Index("ix_reviews_page", "project_id", "status", "id"),)
+    __table_args__ = (
+        Index("ix_reviews_page", "project_id", "status", "id"),
+        Index("ix_reviews_expiry", "expires_at", postgresql_where=text("status = 'open'")),
+    )
 
 
 class Deployment(Row):

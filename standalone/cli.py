@@ -52,6 +52,22 @@ def demo(
 
 
 @cli.command()
+def verify(
+    receipts: Annotated[
+        list[Path], typer.Argument(help="Receipts of one model, oldest first, or one file with a list of them.")
+    ],
+    key: Annotated[str | None, typer.Option(help="The public key, base64, that must have signed them.")] = None,
+    recompute: Annotated[
+        Path | None, typer.Option(help="The artifact `judged` of the last receipt's job: compute its verdict again.")
+    ] = None,
+) -> None:
+    """Check decision receipts without any service: digests, signatures, the chain, and the verdict itself."""
+    from standalone.verifying import check  # noqa: PLC0415  # the imports take longer than --help may
+
+    raise typer.Exit(check(receipts, key=key, rows=recompute, say=typer.echo))
+
+
+@cli.command()
 def version() -> None:
     """Print the installed version."""
     from importlib.metadata import version as installed  # noqa: PLC0415  # slow, and needed here alone

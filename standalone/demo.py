@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from app import verdicts
 from standalone import flights
 from standalone.children import ChildFailed
 from standalone.client import ENDED, Client, Refused
@@ -197,8 +198,9 @@ def report(console: Console, job: dict[str, Any], registered: Received) -> None:
         console.print(f"  {name:<18}{test[name]['value']:.4f}{within}")
     console.print()
     for rule in job["gate"]["rules"]:
-        bound = f"at least {rule['min']}" if rule.get("min") is not None else f"at most {rule['max']}"
-        console.print(f"  gate         {rule['metric']} {rule['value']:.4f}, wanted {bound}: {rule['verdict']}")
+        console.print(
+            f"  gate         {verdicts.subject(rule)} {rule['value']:.4f}, wanted {verdicts.wanted(rule)}: {rule['verdict']}"
+        )
     console.print(f"  webhook      {registered.type} {registered.webhook_id}, signature verified")
 
 

@@ -16,6 +16,7 @@ from app.db import transaction
 from app.errors import LeaseLost, TrainhouseError
 from app.jobs import service as jobs
 from app.moves import move_job
+from app.secrets import Vault
 from app.states import JobStatus, StageStatus, TrialStatus
 from app.tables import Job, JobStage, Trial
 from workers.context import Blob
@@ -134,7 +135,7 @@ def note_checkpoint(engine: Engine, claim: Claim, stage: str, checkpoint: Mappin
         session.get_one(JobStage, (claim.job_id, stage)).checkpoint = dict(checkpoint)
 
 
-def settle(engine: Engine, claim: Claim, settlement: Settlement, *, public_url: str) -> str | None:
+def settle(engine: Engine, claim: Claim, settlement: Settlement, *, public_url: str, vault: Vault) -> str | None:
     """Records what a stage said and moves the job on; returns the next stage's name, or None where the job pauses or ends.
 
     Settling the same stage under the same fence again changes nothing, so that a lost answer to a commit is harmless.
@@ -152,7 +153,7 @@ def settle(engine: Engine, claim: Claim, settlement: Settlement, *, public_url: 
             jobs.end_cancelled(session, job)
             return None
         record(session, job, stage, settlement)
-        return onward(session, job, stage, settlement, public_url=public_url)
+        return onward(session, job, stage, settlement, public_url=public_url, vault=vault)
 
 
 def fail(

@@ -54,6 +54,28 @@ class Champion:
 
 
 @dataclass(frozen=True)
+class Original:
+    """The registered version that a job trains again, as the job that made it left it.
+
+    Attributes:
+        artifacts: By stage, by name.
+        outputs: By stage, what it said for later stages.
+        warm: What its search began with.
+        libraries: The versions of the libraries that its bundle names.
+        code: The digest of the code that ran, or None where nobody wrote it down.
+    """
+
+    model: str
+    version: int
+    job_id: str
+    artifacts: Mapping[str, Mapping[str, Blob]]
+    outputs: Mapping[str, Mapping[str, Any]]
+    warm: Mapping[str, Any]
+    libraries: Mapping[str, str]
+    code: str | None
+
+
+@dataclass(frozen=True)
 class TrialResult:
     """One ended trial, as the rows remember it."""
 
@@ -158,6 +180,7 @@ class Context:
         datasets: By id, every data set that the spec names.
         connections: By name, every connection that the spec names.
         champion: The model's champion, or None.
+        original: The version that is trained again, where that is the job.
         reference: The version that `validation.drift.reference` names, or the champion, or None.
         tested: The artifacts `tested` of the model's earlier versions: hashed keys of the rows that judged them.
         trials: The ended trials, in order of number (empty before `tune` ends).
@@ -182,6 +205,7 @@ class Context:
     datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
     connections: Mapping[str, ConnectionRef] = field(default_factory=dict)
     champion: Champion | None = None
+    original: Original | None = None
     reference: Champion | None = None
     tested: tuple[Blob, ...] = ()
     trials: tuple[TrialResult, ...] = ()
@@ -262,6 +286,8 @@ class Registered(Done):
 
     bundle: Blob | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    made_by: Mapping[str, Any] = field(default_factory=dict)
+    """`code`, the digest of the code that ran, and `libraries`, their versions by name."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from app.deployments import service as deployments
 from app.errors import DatabaseUnavailable, DeadlineExceeded
 from app.events import BELLS
 from app.jobs import service as jobs
+from app.reviews import service as reviews
 from app.settings import Settings
 from app.settings import settings as read_settings
 from app.states import JobStatus, TrialStatus
@@ -88,6 +89,7 @@ class Dispatcher:
         with transaction(self._engine) as session:
             _end_lost(session)
             deployments.timeout_due(session)
+            reviews.expire_due(session)
             _advance_searches(session)
         waiting = self._hanging("pipeline"), self._hanging("trials"), self._hanging("webhooks")
         if None in waiting:

@@ -1,47 +1,28 @@
-"""What a report says of a model besides its metrics: curves, importances, and what guessing would score."""
+"""What a report says of a model besides its metrics: importances, and what guessing or a linear model would score."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from app.errors import InvalidData, InvalidSpec, MachineError
 from app.spec.modelling import Training
+from workers.context import Context
+from workers.fitting.candidates import Candidate, recipe_of
 from workers.matrix.prepared import Prepared
 from workers.measures.scoring import scores
 from workers.terms import TaskType
+from workers.trainers import TRAINERS
+from workers.trainers.contract import Company, Fold, fold_weights
 from workers.trainers.ensemble import Ensemble
 
 Floats = npt.NDArray[np.float64]
-CURVE_POINTS = 200
 SAMPLE_ROWS = 10_000
 MOST_IMPORTANCES = 100
-
-
-def curves(y: Floats, probability: Floats) -> dict[str, list[list[float]]]:
-    """ROC as [false positive rate, true positive rate] and precision-recall as [recall, precision].
-
-    At most `CURVE_POINTS` points each; empty where one class is missing.
-
-    Args:
-        y: (rows,) 0 or 1.
-        probability: (rows,) of class 1.
-    """
-    positives, negatives = float((y == 1).sum()), float((y == 0).sum())
-    if not positives or not negatives:
-        return {"roc": [], "precision_recall": []}
-    order = np.argsort(-probability, kind="stable")
-    last = np.flatnonzero(np.r_[np.diff(probability[order]) != 0, True])
-    hits = np.cumsum(y[order] == 1)[last]
-    alarms = last + 1 - hits
-    roc = np.column_stack((np.r_[0.0, alarms / negatives], np.r_[0.0, hits / positives]))
-    precision_recall = np.column_stack((hits / positives, hits / (last + 1)))
-    return {"roc": _thinned(roc), "precision_recall": _thinned(precision_recall)}
-
-
-def _thinned(points: Floats) -> list[list[float]]:
-    chosen = np.unique(np.linspace(0, len(points) - 1, min(CURVE_POINTS, len(points))).round().astype(int))
-    return [[float(x), float(y)] for x, y in points[chosen]]
+LINEAR_ROWS = 20_000
+LINEAR_STEPS = 100
 
 
 def importances(fitted: Ensemble, data: Prepared) -> list[dict[str, Any]]:
@@ -68,8 +49,32 @@ def guess(task: TaskType, y: Floats, *, classes: int, rows: int, quantile: float
 
 def baseline(data: Prepared, names: Sequence[str], training: Training) -> dict[str, dict[str, Any]]:
     """Test metrics of the best constant of the train part for the objective of `training`."""
-    held = data.y[data.where("test")]
     quantile = {"quantile": training.quantile, "huber": 0.5}.get(training.objective)
-    learned = data.y[data.where("train")]
-    constant = guess(data.task, learned, classes=len(data.classes), rows=len(held), quantile=quantile)
-    return scores(data.task, held, constant, names=names, quantile=training.quantile)
+    learned, rows = data.y[data.where("train")], int(data.where("test").sum())
+    constant = guess(data.task, learned, classes=len(data.classes), rows=rows, quantile=quantile)
+    return _on_test(data, constant, names, training)
+
+
+def linear(ctx: Context, data: Prepared, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Test metrics of a linear model of the train part, of `LINEAR_ROWS` of its rows at the most; empty where none can be fitted."""
+    rows = np.flatnonzero(data.where("train"))
+    if len(rows) > LINEAR_ROWS:
+        rows = np.sort(np.random.default_rng(ctx.seed).choice(rows, LINEAR_ROWS, replace=False))
+    validation = np.flatnonzero(data.where("validation"))[:LINEAR_ROWS]
+    recipe = recipe_of(ctx, data, Candidate("linear", {}), rounds=LINEAR_STEPS)
+    try:
+        fitted = TRAINERS["linear"].fit(
+            data, Fold(name="baseline", train=rows, validation=validation), replace(recipe, monotone={}),
+            Company(threads=ctx.threads, on_iteration=lambda _step, _value: ctx.progress(3, 4)),
+        )  # fmt: skip
+        predicted = fitted.predict(data.x[data.where("test")])
+    except (InvalidData, InvalidSpec, MachineError) as error:
+        ctx.log(f"no linear model to compare with: {error.detail}")
+        return {}
+    return _on_test(data, predicted, names, ctx.spec.training)
+
+
+def _on_test(data: Prepared, predicted: Floats, names: Sequence[str], training: Training) -> dict[str, dict[str, Any]]:
+    held = data.where("test")
+    weights = fold_weights(data, np.flatnonzero(held))
+    return scores(data.task, data.y[held], predicted, names=names, quantile=training.quantile, weights=weights)

@@ -15,8 +15,8 @@ from app.secrets import Vault
 from app.spec.data import DatasetSource
 from app.spec.job import JobSpec
 from app.states import StageStatus
-from app.tables import Alias, Artifact, Connection, Dataset, Event, Job, JobStage, ModelVersion, Trial
-from workers.context import Blob, Champion, ConnectionRef, DatasetRef, TrialResult
+from app.tables import Alias, Artifact, Connection, Dataset, Event, Job, JobStage, ModelVersion, Receipt, Trial
+from workers.context import Blob, Champion, ConnectionRef, DatasetRef, Original, TrialResult
 
 CHAMPION = "champion"
 
@@ -33,6 +33,7 @@ class Loaded:
     datasets: dict[str, DatasetRef] = field(default_factory=dict)
     connections: dict[str, ConnectionRef] = field(default_factory=dict)
     champion: Champion | None = None
+    original: Original | None = None
     reference: Champion | None = None
     tested: tuple[Blob, ...] = ()
     trials: tuple[TrialResult, ...] = ()
@@ -58,10 +59,12 @@ def load(engine: Engine, vault: Vault, job_id: str) -> Loaded:
                 loaded.checkpoints[stage.name] = stage.checkpoint
             if loaded.next_stage is None and stage.status not in {StageStatus.SUCCEEDED, StageStatus.SKIPPED}:
                 loaded.next_stage = stage.name
-        _load_sources(session, vault, job.project_id, loaded)
-        loaded.champion = _champion(session, job)
+        if job.kind != "reproduce":  # its rows are pinned
+            _load_sources(session, vault, job.project_id, loaded)
+        loaded.original = _original(session, job)
+        loaded.champion = _champion(session, job, loaded.original)
         loaded.reference = _reference(session, job, loaded)
-        loaded.tested = _tested(session, job, loaded.spec)
+        loaded.tested = _tested(session, job, loaded)
         loaded.search, loaded.budget_ends = job.search or {}, _budget_ends(session, loaded.spec, job_id)
         if job.search and job.search["ended"]:
             rows = session.scalars(select(Trial).where(Trial.job_id == job_id).order_by(Trial.number))
@@ -146,20 +149,52 @@ def _reference(session: Session, job: Job, loaded: Loaded) -> Champion | None:
     )  # fmt: skip
 
 
-def _tested(session: Session, job: Job, spec: JobSpec) -> tuple[Blob, ...]:
-    """What the split stages of the model's versions wrote down of the rows that judged them."""
+def _tested(session: Session, job: Job, loaded: Loaded) -> tuple[Blob, ...]:
+    """What the split stages of the model's versions, or of those before the original, wrote down of the rows that judged them."""
+    spec, original = loaded.spec, loaded.original
     if not spec.task.id_columns or spec.split.tested_rows == "allow":
         return ()
-    rows = session.scalars(
+    query = (
         select(Artifact)
         .join(ModelVersion, ModelVersion.job_id == Artifact.job_id)
         .where(ModelVersion.project_id == job.project_id, ModelVersion.model == job.model, Artifact.name == "tested")
         .order_by(ModelVersion.version)
     )
+    rows = session.scalars(query if original is None else query.where(ModelVersion.version < original.version))
     return tuple(Blob(row.digest, row.size_bytes, row.media_type) for row in rows)
 
 
-def _champion(session: Session, job: Job) -> Champion | None:
+def _original(session: Session, job: Job) -> Original | None:
+    """The version that a job of the kind `reproduce` trains again."""
+    if job.kind != "reproduce":
+        return None
+    version = session.scalars(
+        select(ModelVersion).where(
+            ModelVersion.project_id == job.project_id, ModelVersion.model == job.model,
+            ModelVersion.version == job.facts["reproduces"],
+        )
+    ).one()  # fmt: skip
+    artifacts: dict[str, dict[str, Blob]] = {}
+    for row in session.scalars(select(Artifact).where(Artifact.job_id == version.job_id)):
+        artifacts.setdefault(row.stage, {})[row.name] = Blob(row.digest, row.size_bytes, row.media_type)
+    stages = session.scalars(select(JobStage).where(JobStage.job_id == version.job_id, JobStage.output.is_not(None)))
+    receipt = session.get(Receipt, (job.project_id, job.model, version.version))
+    made_by = receipt.receipt["document"]["made_by"] if receipt else {}
+    search = session.get_one(Job, version.job_id).search or {}
+    return Original(
+        version.model, version.version, version.job_id, artifacts, {row.name: row.output or {} for row in stages},
+        search.get("warm", {}), made_by.get("libraries", {}), made_by.get("code"),
+    )  # fmt: skip
+
+
+def _champion(session: Session, job: Job, original: Original | None) -> Champion | None:
+    """The model's champion; where a version is trained again, the one that was champion then."""
+    if original is not None:
+        met = original.outputs.get("evaluate", {}).get("champion") or {}
+        was = (ModelVersion.project_id == job.project_id) & (ModelVersion.model == job.model)
+        return _as_champion(
+            session, session.scalar(select(ModelVersion).where(was, ModelVersion.version == met.get("version")))
+        )
     version = session.scalar(
         select(ModelVersion)
         .join(

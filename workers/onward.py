@@ -14,12 +14,16 @@ from app.jobs import service as jobs
 from app.moves import move_job, touch
 from app.registry import service as registry
 from app.reviews import service as reviews
+from app.secrets import Vault
 from app.states import STAGES, STAGES_OF, JobStatus, StageStatus
 from app.tables import Artifact, Job, JobLog, JobStage
 from workers import earlier
 from workers.context import Blob, DeploymentRequested, Done, FanOut, Outcome, Refused, Registered, Skipped
 from workers.earlier import Reuse
 from workers.loading import began_expression
+
+ENDED_WELL = {"train": "job.succeeded", "plan": "job.planned", "reproduce": "job.reproduced"}
+"""By kind of job, the event of its success; endpoints can subscribe to the first."""
 
 
 @dataclass
@@ -104,7 +108,9 @@ def _note_facts(job: Job, done: Done) -> None:
     job.facts = {**job.facts, **facts}
 
 
-def onward(session: Session, job: Job, stage: JobStage, settlement: Settlement, *, public_url: str) -> str | None:
+def onward(
+    session: Session, job: Job, stage: JobStage, settlement: Settlement, *, public_url: str, vault: Vault
+) -> str | None:
     """Moves the job on; the next stage's name, or None where the job pauses or ends."""
     match settlement.outcome:
         case FanOut() as wanted:
@@ -120,21 +126,16 @@ def onward(session: Session, job: Job, stage: JobStage, settlement: Settlement, 
             _refused(session, job, refused)
             return None
         case Registered() as registered:
-            _register(session, job, registered, public_url=public_url)
+            _register(session, job, registered, public_url=public_url, vault=vault)
         case DeploymentRequested() as asked:
             _request_deployment(session, job, asked, public_url=public_url)
     stages = STAGES_OF[job.kind]
     following = stages.index(stage.name) + 1
     if following == len(stages):
         move_job(session, job, JobStatus.SUCCEEDED)
-        if job.kind == "plan":
-            events.append(
-                session, job.project_id, type="job.planned", job_id=job.id, once=job.id, data=jobs.outcome(job)
-            )
-        else:
-            events.append(
-                session, job.project_id, type="job.succeeded", job_id=job.id, once=job.id, data=jobs.outcome(job)
-            )
+        events.append(
+            session, job.project_id, type=ENDED_WELL[job.kind], job_id=job.id, once=job.id, data=jobs.outcome(job)
+        )
         return None
     begin(session, job, stages[following])
     return stages[following]
@@ -169,12 +170,12 @@ def _refused(session: Session, job: Job, refused: Refused) -> None:
     )  # fmt: skip
 
 
-def _register(session: Session, job: Job, registered: Registered, *, public_url: str) -> None:
+def _register(session: Session, job: Job, registered: Registered, *, public_url: str, vault: Vault) -> None:
     if registered.bundle is None:
         raise TypeError("the register stage gave no bundle")
     version = registry.register(
         session, job=job, bundle_digest=registered.bundle.digest, bundle_bytes=registered.bundle.size_bytes,
-        manifest=dict(registered.manifest), public_url=public_url,
+        manifest=dict(registered.manifest), public_url=public_url, vault=vault, made_by=registered.made_by,
     )  # fmt: skip
     job.version = version.version
 

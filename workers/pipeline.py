@@ -20,9 +20,9 @@ from app.errors import (
     TrainhouseError,
     Unavailable,
 )
-from workers import clerk, earlier, planning
+from workers import clerk, earlier, planning, reproducing
 from workers.clerk import Claim
-from workers.context import Blob, Context, Done, FanOut, Outcome, Refused
+from workers.context import Blob, Context, Done, FanOut, Outcome, Refused, Stage
 from workers.earlier import Found, Reuse
 from workers.kin import warm_start
 from workers.lease import Keeper
@@ -43,8 +43,12 @@ STAGES: dict[str, ModuleType] = {
     "ingest": ingest, "validate": validate, "split": split, "transform": transform, "train": train, "tune": tune,
     "evaluate": evaluate, "gate": gate, "register": register, "deploy": deploy,
 }  # fmt: skip
-RUNNERS: dict[str, ModuleType] = {**STAGES, "plan": planning}
-"""The stages, and the one stage of a plan."""
+TRAIN: dict[str, Stage] = {name: module.run for name, module in STAGES.items()}
+RUNNERS: dict[str, dict[str, Stage]] = {
+    "train": TRAIN, "plan": {"plan": planning.run},
+    "reproduce": {**TRAIN, "ingest": reproducing.adopt, "compare": reproducing.compare},
+}  # fmt: skip
+"""By kind of job, what its stages do."""
 
 OUTAGE_PAUSE_SECONDS = 2.0
 BREAKAGE_PAUSE_SECONDS = 1.0
@@ -137,7 +141,9 @@ def _one_stage(work: Work, stage: str) -> str | None:
     give_back()
     following: str | None = patiently(
         work.keeper,
-        lambda: clerk.settle(work.room.engine, work.claim, settlement, public_url=work.room.settings.public_url),
+        lambda: clerk.settle(
+            work.room.engine, work.claim, settlement, public_url=work.room.settings.public_url, vault=work.room.vault
+        ),
     )
     work.checkpoints.clear()
     _remember(work.loaded, stage, outcome, workspace.made)
@@ -147,7 +153,11 @@ def _one_stage(work: Work, stage: str) -> str | None:
 def _opened(work: Work) -> dict[str, Any]:
     """What the search that the stage asks for begins with; written down, it is the same for all workers and retries."""
     spec, facts = work.loaded.spec, facts_of(work.loaded.outputs)
-    warm = patiently(work.keeper, lambda: warm_start(work.room.engine, work.claim, spec, facts))
+    original = work.loaded.original
+    warm = (
+        patiently(work.keeper, lambda: warm_start(work.room.engine, work.claim, spec, facts))
+        if original is None else dict(original.warm)
+    )  # fmt: skip
     return {**opened(spec, work.loaded.outputs, cores=work.room.most_threads), "warm": warm}
 
 
@@ -155,9 +165,9 @@ def _done_before_or_now(
     work: Work, workspace: JobWorkspace, ctx: Context, *, stage: str
 ) -> tuple[Outcome, Reuse | None]:
     """What an earlier job's stage said, where it did the same with the same data; otherwise what the stage says now."""
-    claim = work.claim
-    if stage not in READS:
-        outcome: Outcome = RUNNERS[stage].run(ctx)
+    claim, run = work.claim, RUNNERS[work.loaded.kind][stage]
+    if stage not in READS or work.loaded.kind == "reproduce":
+        outcome: Outcome = run(ctx)
         if stage == "plan" and isinstance(outcome, Done):
             seen = patiently(work.keeper, lambda: earlier.outlook(work.room.engine, workspace, claim, outcome))
             return seen, None
@@ -172,7 +182,7 @@ def _done_before_or_now(
             ),
         )
     done, reuse = earlier.taken_over(workspace, found, key=key)
-    return done or RUNNERS[stage].run(ctx), reuse
+    return done or run(ctx), reuse
 
 
 def _remember(loaded: Loaded, stage: str, outcome: Outcome, made: dict[str, Blob]) -> None:

@@ -39,18 +39,17 @@ from app.jobs.schemas import (
     SpecOut,
     StageList,
 )
-from app.jobs.showing import etag_of, show_job, show_stage
+from app.jobs.showing import RETRY_AFTER_SECONDS, accepted, accepted_headers, etag_of, show_job, show_stage
 from app.spec.extras import declared
 from app.spec.job import JobSpec
-from app.states import STAGES_OF, TERMINAL_JOBS, JobStatus
+from app.states import TERMINAL_JOBS, JobStatus
 from app.streams import Hub, wait_for_news
-from app.tables import Job, JobStage
+from app.tables import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
 PING_SECONDS = 15.0
 STREAM_PAGE = 200
-RETRY_AFTER_SECONDS = "1"
 
 
 @router.post("", status_code=202, response_model=JobOut, operation_id="create_job")
@@ -59,7 +58,7 @@ def create_job(spec: JobSpec, session: SessionDep, caller: Trainer, once: TrainO
     job = service.submit(
         session, spec, project_id=caller.project_id, created_by=caller.key_id, extras=declared(settings.extras)
     )
-    return once.answer(202, _as_accepted(job, settings.public_url), headers=_headers_of(job))
+    return once.answer(202, accepted(job, settings.public_url), headers=accepted_headers(job))
 
 
 @router.post("/plan", status_code=202, response_model=JobOut, operation_id="plan_job")
@@ -69,16 +68,7 @@ def plan_job(spec: JobSpec, session: SessionDep, caller: Trainer, once: TrainOnc
         session, spec, project_id=caller.project_id, created_by=caller.key_id, extras=declared(settings.extras),
         kind="plan",
     )  # fmt: skip
-    return once.answer(202, _as_accepted(job, settings.public_url), headers=_headers_of(job))
-
-
-def _as_accepted(job: Job, public_url: str) -> JobOut:
-    stages = [JobStage(name=name, status="pending", cached=False) for name in STAGES_OF[job.kind]]
-    return show_job(job, stages, public_url=public_url)
-
-
-def _headers_of(job: Job) -> dict[str, str]:
-    return {"Location": f"/v1/jobs/{job.id}", "Retry-After": RETRY_AFTER_SECONDS, "ETag": etag_of(job.id, job.revision)}
+    return once.answer(202, accepted(job, settings.public_url), headers=accepted_headers(job))
 
 
 @router.get("", response_model=JobList, operation_id="list_jobs")

@@ -1,10 +1,11 @@
-"""What callers see of jobs."""
+"""What callers send and see of jobs."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.spec.base import Part
 from app.spec.job import JobSpec
 
 
@@ -109,6 +110,40 @@ class SearchOut(BaseModel):
     eta_seconds: float | None = Field(description="until the chosen model is ready")
 
 
+class ReproduceRequest(Part):
+    """How a version is to be trained again: as it was, or with changes to see what they change first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"changes": {"reproducibility": {"seed": 43}}}]})
+
+    changes: dict[Annotated[str, Field(max_length=64)], Any] = Field(
+        default={}, max_length=20, description="a JSON merge patch of the spec, RFC 7396"
+    )
+
+
+class FirstDifference(BaseModel):
+    """Where a reproduction first differs."""
+
+    stage: str
+    what: str = Field(examples=["data_digest"])
+    original: Any
+    found: Any
+
+
+class ReproductionOut(BaseModel):
+    """What came of training a version again."""
+
+    version: int
+    job_id: str = Field(description="the job that made the version")
+    verdict: str = Field(description="identical, within_tolerance or diverged")
+    first_difference: FirstDifference | None
+    stages: list[dict[str, Any]] = Field(description="by stage, whether it is the same and what differs")
+    predictions: dict[str, Any] = Field(
+        description="`largest_difference` of the test rows' predictions, or the reason why it is unknown"
+    )
+    libraries_changed: dict[str, list[str | None]] = Field(description="by library, its version then and now")
+    code_changed: bool | None = Field(description="null where the version does not say what code it was made by")
+
+
 class JobOut(BaseModel):
     """A job."""
 
@@ -131,6 +166,7 @@ class JobOut(BaseModel):
     review_id: str | None
     search: SearchOut | None = Field(default=None, description="only with the job itself, not in lists")
     plan: PlanOut | None = Field(default=None, description="of a plan job: what was found")
+    reproduction: ReproductionOut | None = Field(default=None, description="of a reproduce job: what came of it")
     spec_digest: str
     data_digest: str | None
     labels: dict[str, str]

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from app import verdicts
 from app.jobs.charts import bar_chart, line_chart, said, steps
 from app.jobs.schemas import ReportOut, TrialOut
 
@@ -38,9 +39,14 @@ def page(report: ReportOut) -> str:
         curve_rows=[_curve_row(trial) for trial in best if trial.curve], importances_chart=bar_chart(shares),
         importance_rows=[(name, f"{share:.3f}") for name, share in shares.items()],
         trials=[_trial_row(trial) for trial in report.trials], metrics=_metrics(report),
-        gate_rules=[[rule.get(name, "") for name in ("metric", "min", "max", "value", "verdict")]
-                    for rule in (job.gate or {}).get("rules", [])],
+        gate_rules=[_gate_row(rule) for rule in (job.gate or {}).get("rules", [])],
     )  # fmt: skip
+
+
+def _gate_row(rule: Mapping[str, Any]) -> list[str]:
+    numbers = ["" if (value := rule.get(name)) is None else f"{value:.6g}" for name in ("value", "low", "high")]
+    needed = f" (about {rule['rows_needed']:,} test rows would decide)" if rule.get("rows_needed") else ""
+    return [verdicts.subject(rule), verdicts.wanted(rule), *numbers, rule["verdict"], rule.get("reason", "") + needed]
 
 
 def _pairs(trial: TrialOut) -> list[tuple[float, float]]:

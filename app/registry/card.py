@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app import verdicts
 from app.tables import Job, ModelVersion
 
 PARTS = ("test", "validation")
@@ -62,8 +63,9 @@ def _gate(version: ModelVersion) -> Iterator[str]:
         yield f"A person approved it all the same, in review {_plain(review)}."
     yield ""
     for rule in version.gate.get("rules", []):
-        bounds = " and ".join(f"{side} {_number(rule[side])}" for side in ("min", "max") if rule.get(side) is not None)
-        yield f"- {_plain(rule.get('metric', ''))} {bounds}: {_number(rule.get('value'))}, {_plain(rule.get('verdict', ''))}"
+        said = f"{verdicts.subject(rule)}, {verdicts.wanted(rule)}"
+        reason = f" ({_plain(rule['reason'])})" if rule.get("reason") else ""
+        yield f"- {_plain(said)}: {_number(rule.get('value'))}, {_plain(rule.get('verdict', ''))}{reason}"
     yield ""
 
 

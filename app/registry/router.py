@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path
 from fastapi.responses import RedirectResponse, Response
 
+from app import signing
 from app.aliases import require_version
 from app.errors import NotFound, PreconditionRequired
 from app.http import (
@@ -21,17 +22,23 @@ from app.http import (
     listing,
 )
 from app.problems import declared
-from app.registry import service
+from app.receipts import fingerprint
+from app.registry import comparing, receipts, service
 from app.registry.card import card_of
 from app.registry.schemas import (
     AliasOut,
     AliasRequest,
     ArtifactOut,
+    ComparisonOut,
     LineageOut,
     ModelList,
     ModelOut,
     MoveList,
     MoveOut,
+    ReceiptList,
+    ReceiptOut,
+    SigningKeyList,
+    SigningKeyOut,
     SourceOut,
     VersionDetail,
     VersionList,
@@ -40,6 +47,7 @@ from app.registry.schemas import (
 from app.tables import Alias, Job, ModelVersion, RegisteredModel, Review
 
 router = APIRouter(prefix="/v1/models", route_class=StrictRoute, tags=["models"])
+keys = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["models"])
 AliasName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{1,62}$", examples=["champion"])]
 IfMatch = Annotated[str | None, Header(max_length=1_000, description="the ETag of the alias or of its model; needed")]
 MOVES = declared(412, 428)
@@ -68,7 +76,8 @@ def list_versions(
     """The model's versions, newest first."""
     rows = service.versions(session, caller.project_id, model=name, after=page.after_number, limit=page.limit + 1)
     aliases = service.aliases_of(session, caller.project_id, models=[name])[name]
-    shown = [VersionOut.model_validate(_version(row, aliases, settings.public_url)) for row in rows]
+    digests = receipts.digests(session, caller.project_id, model=name, versions=[row.version for row in rows])
+    shown = [VersionOut.model_validate(_version(row, aliases, digests, settings.public_url)) for row in rows]
     return listing(shown, limit=page.limit, key=lambda row: [row.version])
 
 
@@ -79,7 +88,8 @@ def get_version(
     """One version."""
     row = require_version(session, caller.project_id, model=name, version=number)
     aliases = service.aliases_of(session, caller.project_id, models=[name])[name]
-    return VersionDetail.model_validate(_version(row, aliases, settings.public_url))
+    digests = receipts.digests(session, caller.project_id, model=name, versions=[number])
+    return VersionDetail.model_validate(_version(row, aliases, digests, settings.public_url))
 
 
 @router.get(
@@ -124,6 +134,43 @@ def get_version_bundle(
     row = require_version(session, caller.project_id, model=name, version=number)
     url = store.presign_get(caller.project_id, row.bundle_digest, filename=f"{name}-{number}.zip")
     return RedirectResponse(url, status_code=302)
+
+
+@router.get("/{name}/versions/{number}/compare/{other}", operation_id="compare_versions")
+def compare_versions(
+    name: ModelName, number: VersionNumber, other: VersionNumber, caller: Reader, session: SessionDep
+) -> ComparisonOut:
+    """What the version `other` differs in from `number`: spec, metrics with intervals, data and features."""
+    one, two = (require_version(session, caller.project_id, model=name, version=version) for version in (number, other))
+    return ComparisonOut.model_validate(comparing.compared(session, one, two))
+
+
+@router.get("/{name}/versions/{number}/receipt", operation_id="get_version_receipt")
+def get_version_receipt(name: ModelName, number: VersionNumber, caller: Reader, session: SessionDep) -> ReceiptOut:
+    """The version's decision receipt: data, spec, split, code, metrics, gate and approver, signed and chained."""
+    require_version(session, caller.project_id, model=name, version=number)
+    found = receipts.find(session, caller.project_id, model=name, version=number)
+    return ReceiptOut.model_validate(found.receipt)
+
+
+@router.get("/{name}/receipts", operation_id="list_receipts", response_model=ReceiptList)
+def list_receipts(name: ModelName, caller: Reader, session: SessionDep, page: PageDep) -> dict[str, Any]:
+    """The model's receipts, oldest first: each names the digest of the one before."""
+    service.find_model(session, caller.project_id, model=name)
+    rows = receipts.page(session, caller.project_id, model=name, after=page.after_number, limit=page.limit + 1)
+    shown = [ReceiptOut.model_validate(row.receipt) for row in rows]
+    return listing(shown, limit=page.limit, key=lambda row: [row.document["version"]])
+
+
+@keys.get("/signing-keys", operation_id="list_signing_keys")
+def list_signing_keys(caller: Reader, session: SessionDep) -> SigningKeyList:
+    """The public keys that check the project's receipts."""
+    rows = signing.public_keys(session, caller.project_id)
+    return SigningKeyList(items=[
+        SigningKeyOut(
+            id=row.id, public_key=row.public_key, fingerprint=fingerprint(row.public_key), created_at=row.created_at
+        ) for row in rows
+    ])  # fmt: skip
 
 
 @router.get("/{name}/history", operation_id="list_alias_moves", response_model=MoveList)
@@ -183,9 +230,10 @@ def _model(row: RegisteredModel, aliases: dict[str, int]) -> ModelOut:
     return ModelOut(name=row.name, latest_version=row.last_version, aliases=aliases, created_at=row.created_at)
 
 
-def _version(row: ModelVersion, aliases: dict[str, int], public_url: str) -> dict[str, Any]:
+def _version(row: ModelVersion, aliases: dict[str, int], digests: dict[int, str], public_url: str) -> dict[str, Any]:
     shown = {column.key: getattr(row, column.key) for column in ModelVersion.__table__.columns}
     shown["url"] = service.version_url(public_url, row.model, row.version)
+    shown["receipt_digest"] = digests.get(row.version)
     shown["aliases"] = [alias for alias, version in aliases.items() if version == row.version]
     return shown
 

@@ -45,6 +45,7 @@ class VersionOut(BaseModel):
     gate: dict[str, Any] | None
     bundle_digest: str
     bundle_bytes: int
+    receipt_digest: str | None = Field(description="of the version's decision receipt")
     spec_digest: str
     data_digest: str | None
     created_at: datetime
@@ -131,3 +132,96 @@ class LineageOut(BaseModel):
     approved_by: str | None
     deployment_ids: list[str]
     aliases: list[str]
+
+
+class ReceiptOut(BaseModel):
+    """Why a version was let through, signed; `trainhouse verify` checks it without this service."""
+
+    document: dict[str, Any] = Field(
+        description="what is signed; `previous` is the digest of the model's receipt before"
+    )
+    digest: str = Field(description="`sha256:…` of the document's canonical JSON, RFC 8785")
+    signature: str = Field(description="Ed25519 over the canonical JSON, base64")
+    public_key: str = Field(description="of the project, base64; compare it with GET /v1/signing-keys")
+
+
+class ReceiptList(BaseModel):
+    """A page of a model's receipts, oldest first: a chain."""
+
+    items: list[ReceiptOut]
+    next_cursor: str | None
+
+
+class SigningKeyOut(BaseModel):
+    """A key that the project signs receipts with."""
+
+    id: str
+    public_key: str = Field(description="32 bytes of an Ed25519 key, base64")
+    fingerprint: str = Field(examples=["ed25519:9f86d081884c7d65"])
+    created_at: datetime
+
+
+class SigningKeyList(BaseModel):
+    """The project's signing keys, newest first."""
+
+    items: list[SigningKeyOut]
+    next_cursor: str | None = None
+
+
+class DifferenceOut(BaseModel):
+    """One place at which two specs differ."""
+
+    pointer: str = Field(description="JSON pointer into the resolved specs", examples=["/training/params/num_leaves"])
+    values: list[Any] = Field(description="what stands there in each; null where nothing does")
+
+
+class MetricComparison(BaseModel):
+    """A metric of two versions, each on the test rows of its own job."""
+
+    values: list[float | None]
+    intervals: list[list[float | None]]
+    gain: float | None = Field(description="how much better the second is, in the metric's units; below 0 it is worse")
+    apart: bool | None = Field(description="whether the intervals do not overlap; null where one has none")
+
+
+class DataComparison(BaseModel):
+    """The data that two versions learned from."""
+
+    digests: list[str | None]
+    same: bool
+    rows: list[int | None]
+
+
+class RetypedOut(BaseModel):
+    """A feature that has another type in the second version."""
+
+    name: str
+    types: list[str]
+
+
+class FeatureComparison(BaseModel):
+    """What the second version's features have more, less, and otherwise."""
+
+    added: list[str]
+    removed: list[str]
+    retyped: list[RetypedOut]
+
+
+class BundleComparison(BaseModel):
+    """The bundles of two versions."""
+
+    digests: list[str]
+    same: bool
+    size_bytes: list[int]
+
+
+class ComparisonOut(BaseModel):
+    """Two versions of a model side by side; every pair is in the order that was asked for."""
+
+    model: str
+    versions: list[int]
+    spec: list[DifferenceOut]
+    metrics: dict[str, dict[str, MetricComparison]] = Field(description="by part of the data, by metric")
+    data: DataComparison
+    features: FeatureComparison
+    bundles: BundleComparison

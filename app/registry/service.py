@@ -12,6 +12,8 @@ from app import events
 from app.aliases import lock_model, move_alias
 from app.errors import NotFound, PreconditionFailed
 from app.ids import derived_id
+from app.registry import receipts
+from app.secrets import Vault
 from app.tables import Alias, AliasMove, Artifact, Deployment, Job, JobStage, ModelVersion, RegisteredModel
 
 
@@ -23,7 +25,7 @@ class Move:
     reason: str
 
 
-def register(
+def register(  # noqa: PLR0913  # a version is a job, a bundle, and what vouches for it
     session: Session,
     *,
     job: Job,
@@ -31,6 +33,8 @@ def register(
     bundle_bytes: int,
     manifest: Mapping[str, Any],
     public_url: str,
+    vault: Vault,
+    made_by: Mapping[str, Any] | None = None,
 ) -> ModelVersion:
     """The version that `job` makes, with the next free number, its aliases and its event, in the caller's transaction.
 
@@ -40,6 +44,8 @@ def register(
     Args:
         bundle_digest: `sha256:…` of the stored bundle.
         public_url: Base of the URL that the event carries.
+        vault: Opens the key that the receipt is signed with.
+        made_by: See `receipts.write`.
     """
     fresh = insert(RegisteredModel).values(project_id=job.project_id, name=job.model).on_conflict_do_nothing()
     session.execute(fresh)
@@ -63,7 +69,8 @@ def register(
             session, job.project_id, model=job.model, alias=alias, version=version.version, moved_by=job.id,
             reason="the job's spec asks for it",
         )  # fmt: skip
-    _announce(session, version, public_url)
+    receipt = receipts.write(session, vault, job=job, version=version, made_by=made_by or {})
+    _announce(session, version, public_url, receipt_digest=receipt.digest)
     return version
 
 
@@ -72,11 +79,11 @@ def version_url(public_url: str, model: str, version: int) -> str:
     return f"{public_url.rstrip('/')}/v1/models/{model}/versions/{version}"
 
 
-def _announce(session: Session, version: ModelVersion, public_url: str) -> None:
+def _announce(session: Session, version: ModelVersion, public_url: str, *, receipt_digest: str) -> None:
     data = {
         "model": version.model, "version": version.version, "job_id": version.job_id,
         "url": version_url(public_url, version.model, version.version), "bundle_digest": version.bundle_digest,
-        "receipt_digest": None, "metrics": version.metrics,
+        "receipt_digest": receipt_digest, "metrics": version.metrics,
     }  # fmt: skip
     events.append(
         session,

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from app.spec.base import Part, no_nul
 
 Decision = Literal["approve", "reject"]
-ReviewStatus = Literal["open", "approved", "rejected", "cancelled"]
+ReviewStatus = Literal["open", "approved", "rejected", "expired", "cancelled"]
 
 
 def _says_something(text: str) -> str:
@@ -37,11 +37,13 @@ class ReviewOut(BaseModel):
 
     id: str = Field(examples=["rev_06f4wx0v2s7m5d1c9b8a3n6k2e"])
     job_id: str
-    status: str = Field(description="open, approved, rejected or cancelled; more may come")
+    status: str = Field(description="open, approved, rejected, expired or cancelled; more may come")
     evidence: dict[str, Any] = Field(description="rules, values and verdicts of the gate")
     decision: Decision | None
     reason: str | None = Field(validation_alias="decision_reason")
     decided_by: str | None
+    by_another: bool = Field(description="whether another key than the submitter's must decide")
+    expires_at: datetime | None = Field(description="when the candidate is rejected unless somebody decides")
     created_at: datetime
     decided_at: datetime | None
 

@@ -1,14 +1,14 @@
 """Opens reviews for refused candidates and writes down what a person decides."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app import events
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, Forbidden, NotFound
 from app.ids import new_id
 from app.moves import move_job
 from app.reviews.schemas import Decision
@@ -16,6 +16,9 @@ from app.states import JobStatus, StageStatus
 from app.tables import Job, JobStage, Review
 
 STATUS_AFTER: dict[Decision, str] = {"approve": "approved", "reject": "rejected"}
+EXPIRED = "expired"
+CLOCK = "the review's time limit"
+"""Who decided where nobody did."""
 
 
 def open_review(session: Session, *, job: Job, evidence: Mapping[str, Any]) -> Review:
@@ -24,7 +27,13 @@ def open_review(session: Session, *, job: Job, evidence: Mapping[str, Any]) -> R
     Args:
         evidence: What the person needs to decide: rules, values, verdicts.
     """
-    review = Review(id=new_id("rev"), project_id=job.project_id, job_id=job.id, status="open", evidence=dict(evidence))
+    terms = job.spec.get("gate", {}).get("review", {})
+    seconds = terms.get("seconds")
+    now = session.scalar(select(func.now())) or datetime.now(UTC)
+    review = Review(
+        id=new_id("rev"), project_id=job.project_id, job_id=job.id, status="open", evidence=dict(evidence),
+        by_another=terms.get("by_another", False), expires_at=now + timedelta(seconds=seconds) if seconds else None,
+    )  # fmt: skip
     session.add(review)
     session.flush()
     job.review_id = review.id
@@ -61,6 +70,7 @@ def decide(
     Raises:
         NotFound
         Conflict: the review is decided already, or its job no longer waits for it.
+        Forbidden: it is to be decided with another key than the job was submitted with.
     """
     review = find(session, project_id, review_id=review_id)
     job = session.get_one(Job, review.job_id, with_for_update=True, populate_existing=True)
@@ -69,22 +79,47 @@ def decide(
         raise Conflict(f"This review is {review.status} already.", code="review_not_open")
     if job.status != JobStatus.AWAITING_REVIEW:
         raise Conflict(f"The job of this review is {job.status}, not awaiting_review.", code="job_not_awaiting_review")
-    review.status, review.decision, review.decision_reason = STATUS_AFTER[decision], decision, reason
-    review.decided_by, review.decided_at = decided_by, datetime.now(UTC)
-    said = {
-        "job_id": job.id,
-        "model": job.model,
-        "review_id": review.id,
-        "decision": decision,
-        "reason": reason,
-        "decided_by": decided_by,
-    }
-    events.append(session, project_id, type="review.decided", data=said, job_id=job.id, once=review.id)
+    if review.by_another and decided_by == job.created_by:
+        raise Forbidden(
+            "This review asks for another key than the one that submitted the job.", code="another_must_decide",
+            hint="Let somebody else decide, with a key of their own.",
+        )  # fmt: skip
+    _write_down(session, job, review, status=STATUS_AFTER[decision], decision=decision, reason=reason, by=decided_by)
     if decision == "approve":
         _send_on(session, job, review)
     else:
         _end(session, job, review)
     return review
+
+
+def _write_down(  # what a decision is: what, why, by whom
+    session: Session, job: Job, review: Review, *, status: str, decision: Decision, reason: str, by: str
+) -> None:
+    review.status, review.decision, review.decision_reason = status, decision, reason
+    review.decided_by, review.decided_at = by, datetime.now(UTC)
+    said = {
+        "job_id": job.id, "model": job.model, "review_id": review.id, "decision": decision, "reason": reason,
+        "decided_by": by,
+    }  # fmt: skip
+    events.append(session, job.project_id, type="review.decided", data=said, job_id=job.id, once=review.id)
+
+
+def expire_due(session: Session, *, limit: int = 100) -> int:
+    """Rejects the candidates of up to `limit` reviews that nobody decided in time; how many there were."""
+    overdue = select(Review.id, Review.job_id).where(Review.status == "open", Review.expires_at <= func.now())
+    ended = 0
+    for review_id, job_id in session.execute(overdue.order_by(Review.expires_at).limit(limit)).all():
+        # The job before its review, as whoever decides locks them.
+        job = session.scalar(select(Job).where(Job.id == job_id).with_for_update(skip_locked=True))
+        if job is None or job.status != JobStatus.AWAITING_REVIEW:
+            continue
+        review = session.get_one(Review, review_id, with_for_update=True, populate_existing=True)
+        if review.status != "open":
+            continue
+        _write_down(session, job, review, status=EXPIRED, decision="reject", reason="nobody decided in time", by=CLOCK)
+        _end(session, job, review)
+        ended += 1
+    return ended
 
 
 def _send_on(session: Session, job: Job, review: Review) -> None:

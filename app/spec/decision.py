@@ -28,10 +28,29 @@ def known_metric(name: str) -> str:
     return name
 
 
+class Slice(Part):
+    """Rows that are looked at apart: by the values of a column, or of a few together; numbers by quarters."""
+
+    columns: list[Column] = Field(min_length=1, max_length=3)
+    min_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100
+    """Smaller groups are counted, but not measured."""
+
+
+class Confidence(Part):
+    """How the intervals of test metrics are made."""
+
+    level: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
+    resamples: Annotated[int, Field(ge=100, le=10_000)] = 1_000
+
+
 class Evaluation(Part):
     """What is measured on the test part; left empty, the usual metrics of the task."""
 
     metrics: list[Metric] = Field(default=[], max_length=50)
+    slices: list[Slice] = Field(default=[], max_length=20)
+    confidence: Confidence = Confidence()
+    explain: bool = True
+    """Whether importances and contributions are computed."""
 
     @model_validator(mode="after")
     def metrics_are_known(self) -> "Evaluation":
@@ -41,29 +60,86 @@ class Evaluation(Part):
         return self
 
 
+COSTS = frozenset({"model_bytes", "predict_ms"})
+"""What a rule may bound besides metrics: the size of the model, and the milliseconds to predict one row."""
+
+
 class Rule(Part):
-    """One condition on a test metric."""
+    """One condition on a candidate.
+
+    With `min` or `max` it bounds a metric, of all test rows or of a `slice`; `against` the champion it bounds what is
+    gained on the same rows; `across` columns it bounds how far apart the groups that their values make may be.
+    """
 
     metric: Metric
     min: Finite | None = None
     max: Finite | None = None
+    slice: dict[Column, Scalar] = Field(default={}, max_length=3)
+    """Only the rows that have these values."""
+    against: Literal["champion"] | None = None
+    min_gain: Finite | None = None
+    """At least so much better, in units of the metric; below 0 it allows for some loss."""
+    across: list[Column] = Field(default=[], max_length=3)
+    max_gap: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """At most so much between the best group and the worst."""
+    min_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100
+    """`across`: groups with fewer rows do not count."""
+    judge_by: Literal["value", "low"] | None = None
+    """Left out, as the gate says."""
+
+    @property
+    def kind(self) -> Literal["bound", "gain", "gap"]:
+        """What the rule bounds."""
+        return "gain" if self.against else "gap" if self.across else "bound"
 
     @model_validator(mode="after")
-    def has_a_bound(self) -> "Rule":
-        """A rule without a bound judges nothing."""
-        known_metric(self.metric)
-        if self.min is None and self.max is None:
-            raise ValueError("a rule needs min or max")
+    def judges_one_thing(self) -> "Rule":
+        """A rule has the bound of its kind, and no other."""
+        if self.metric not in COSTS:
+            known_metric(self.metric)
+        elif self.kind != "bound" or self.slice or self.min is not None or self.max is None:
+            raise ValueError(f"a rule on {self.metric} takes max alone")
+        needed = {"gain": "min_gain", "gap": "max_gap"}.get(self.kind)
+        for name in ("min_gain", "max_gap"):
+            given = getattr(self, name) is not None
+            if given != (name == needed):
+                partner = {"min_gain": "against", "max_gap": "across"}[name]
+                raise ValueError(f"{name} and {partner} go together")
+        if self.kind == "bound" and self.min is None and self.max is None:
+            raise ValueError("a rule needs min, max, against with min_gain, or across with max_gap")
+        if self.kind != "bound" and (self.min is not None or self.max is not None):
+            raise ValueError(f"a rule with {needed} takes neither min nor max")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("min is above max")
+        if self.across and self.slice:
+            raise ValueError("a rule takes across or slice, not both")
         return self
+
+
+class ReviewTerms(Part):
+    """Who decides on a candidate that the gate refused, and until when."""
+
+    by_another: bool = False
+    """Whether it must be decided with another key than the job was submitted with."""
+    seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    """After so long without a decision the candidate is rejected; left out, it waits."""
 
 
 class Gate(Part):
     """The rules a candidate must pass before it is registered."""
 
+    policy: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,62}(:[1-9][0-9]{0,8})?$")] | None = None
+    """A gate policy by name, or as `name:version`; then everything else here is the policy's, except `review`."""
     rules: list[Rule] = Field(default=[], max_length=100)
+    judge_by: Literal["value", "low"] = "value"
+    """The value alone, or the pessimistic end of its interval: then what lies between both is `inconclusive`."""
     on_fail: Literal["review", "reject"] = "review"
+    on_inconclusive: Literal["review", "pass", "reject"] = "review"
+    on_missing_champion: Literal["pass", "review"] = "pass"
+    """What a rule against the champion is worth while there is none."""
+    on_unfit_champion: Literal["inconclusive", "pass"] = "inconclusive"
+    """What it is worth where the champion cannot score today's rows."""
+    review: ReviewTerms = ReviewTerms()
 
 
 class Registration(Part):
@@ -103,10 +179,12 @@ class Reproducibility(Part):
 
 __all__ = [
     "CLASSIFICATION_METRICS",
+    "COSTS",
     "LOWER_IS_BETTER",
     "METRIC_NAMES",
     "REGRESSION_METRICS",
     "Column",
+    "Confidence",
     "Deployment",
     "Evaluation",
     "Gate",
@@ -115,4 +193,5 @@ __all__ = [
     "Resources",
     "Rule",
     "Scalar",
+    "Slice",
 ]  # fmt: skip

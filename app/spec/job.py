@@ -13,6 +13,7 @@ from app.spec.base import Label, Part, Slug, violations_of
 from app.spec.data import Data, Split, Task, Transform, Validation
 from app.spec.decision import (
     CLASSIFICATION_METRICS,
+    COSTS,
     METRIC_NAMES,
     REGRESSION_METRICS,
     Deployment,
@@ -62,7 +63,7 @@ class JobSpec(Part):
         """Where the task is named, each metric is one of that task's."""
         kind = self.task.type
         fitting = {"auto": METRIC_NAMES, "regression": REGRESSION_METRICS}.get(kind, CLASSIFICATION_METRICS)
-        asked = [*self.evaluation.metrics, *(rule.metric for rule in self.gate.rules)]
+        asked = [*self.evaluation.metrics, *(rule.metric for rule in self.gate.rules if rule.metric not in COSTS)]
         if self.tuning.metric != "auto":
             asked.append(self.tuning.metric)
         for name in asked:

@@ -8,16 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from workers.measures.intervals import of_bits
 from workers.measures.metrics import METRICS, lower_is_better
 from workers.measures.samples import Rows, Sample
-from workers.measures.scoring import poisson_weights
 from workers.terms import TaskType
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 1_000
 CHUNK_WEIGHTS = 8_000_000
 LEVEL = 0.95
-NO_CELLS = np.empty((0, 0, 0))
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Measured:
 
 def value_of(metric: str, task: TaskType, y: Floats, p: Floats) -> float:
     """The metric on all rows; y is (rows,) class indices or numbers, p (rows, classes) or (rows,)."""
-    return float(METRICS[metric](Sample(Rows(task, y, p), np.ones((len(y), 1)), NO_CELLS))[0])
+    return float(METRICS[metric](Sample.whole(Rows(task, y, p)))[0])
 
 
 def resampled(metric: str, rows: Rows, *, seed: int) -> Floats:
@@ -77,8 +76,10 @@ def resampled(metric: str, rows: Rows, *, seed: int) -> Floats:
     random, step = np.random.Generator(np.random.SFC64(seed)), max(1, CHUNK_WEIGHTS // len(rows.y))
     parts = []
     for start in range(0, RESAMPLES, step):
-        weights = poisson_weights(random, len(rows.y), min(step, RESAMPLES - start))
-        parts.append(METRICS[metric](Sample(rows, weights, NO_CELLS)))
+        count = min(step, RESAMPLES - start)
+        bits = np.frombuffer(random.bytes(2 * len(rows) * count), dtype=np.uint16)
+        draws = of_bits(bits).reshape(len(rows), count)
+        parts.append(METRICS[metric](Sample(rows, np.ascontiguousarray(draws.T, dtype=np.float64))))
     return np.concatenate(parts)
 
 

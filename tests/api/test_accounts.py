@@ -30,7 +30,7 @@ def operator(tenant: Tenant) -> dict[str, str]:
     """The headers of an admin of the installation's first project."""
     with transaction(tenant.engine) as session:
         first = Tenant.__new__(Tenant)
-        first.engine, first._vault = tenant.engine, tenant._vault
+        first.engine, first.vault = tenant.engine, tenant.vault
         first.id = session.scalars(select(Project.id).order_by(Project.id).limit(1)).one()
     return bearer(first.key("admin"))
 

@@ -84,7 +84,7 @@ def test_a_secret_is_sealed_and_never_shown(
         assert secret not in shown
         assert secret not in str(row.config)
         assert secret.encode() not in (row.sealed_secret or b"")
-    assert tenant._vault.unseal_mapping(row.sealed_secret) == wish["secret"]
+    assert tenant.vault.unseal_mapping(row.sealed_secret) == wish["secret"]
 
 
 def test_a_refused_secret_is_not_echoed(api: TestClient, admin: dict[str, str]):

@@ -10,27 +10,11 @@ import pytest
 
 from app.db import transaction
 from app.errors import InvalidData
-from app.ids import new_id
 from app.jobs.service import cancel as cancel_row
-from app.tables import Artifact, Dataset, Job, JobLog, Trial
+from app.tables import Artifact, Job, JobLog, Trial
 from tests.api.rows import Tenant
 from workers import clerk
 from workers.clerk import Claim
-
-
-@pytest.fixture
-def spec(tenant: Tenant) -> dict[str, Any]:
-    """A spec over a data set of the tenant's."""
-    with transaction(tenant.engine) as session:
-        dataset = Dataset(
-            id=new_id("ds"), project_id=tenant.id, name="t", filename="t.csv", format="csv", status="ready",
-            digest="sha256:" + "d" * 64, size_bytes=10,
-        )  # fmt: skip
-        session.add(dataset)
-    return {
-        "model": "a-model", "task": {"target": "y"},
-        "data": {"sources": {"t": {"kind": "dataset", "dataset_id": dataset.id}}},
-    }  # fmt: skip
 
 
 def submitted(tenant: Tenant, spec: dict[str, Any], **changed: Any) -> str:

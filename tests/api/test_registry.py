@@ -27,10 +27,11 @@ def test_registration_announces_the_version_once(tenant: Tenant):
     job_id = tenant.job()
     for _ in range(2):
         with transaction(tenant.engine) as session:
-            assert register_job(session, job_id) == 1
+            assert register_job(session, job_id, tenant.vault) == 1
     (said,) = tenant.events("model.version.registered")
     assert said == {
-        "model": "late-flights", "version": 1, "job_id": job_id, "bundle_digest": BUNDLE, "receipt_digest": None,
+        "model": "late-flights", "version": 1, "job_id": job_id, "bundle_digest": BUNDLE,
+            "receipt_digest": tenant.get("/v1/models/late-flights/versions/1/receipt").json()["digest"],
         "url": f"{PUBLIC_URL}/v1/models/late-flights/versions/1",
         "metrics": {"test": {"roc_auc": {"value": 0.8, "low": 0.78, "high": 0.82}}},
     }  # fmt: skip
@@ -48,7 +49,7 @@ def test_a_registration_that_is_rolled_back_leaves_nothing_and_frees_its_number(
 
 def _register_and_break(tenant: Tenant, job_id: str) -> None:
     with transaction(tenant.engine) as session:
-        register_job(session, job_id)
+        register_job(session, job_id, tenant.vault)
         raise ZeroDivisionError
 
 
@@ -66,7 +67,7 @@ def test_registrations_at_once_get_numbers_without_gaps(tenant: Tenant):
         found = []
         for job_id in mine:
             with transaction(tenant.engine) as session:
-                found.append(register_job(session, job_id))
+                found.append(register_job(session, job_id, tenant.vault))
         return found
 
     with ThreadPoolExecutor(8) as pool:
@@ -88,7 +89,7 @@ def test_two_workers_that_register_the_same_job_make_one_version(tenant: Tenant)
 def _register(tenant: Tenant, job_id: str, barrier: threading.Barrier) -> int:
     barrier.wait()
     with transaction(tenant.engine) as session:
-        return register_job(session, job_id)
+        return register_job(session, job_id, tenant.vault)
 
 
 def _at_once(count: int, call: Callable[[], int]) -> list[int]:

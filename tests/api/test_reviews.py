@@ -2,12 +2,14 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from app.db import transaction
 from app.jobs.service import cancel
-from app.tables import Job
+from app.reviews.service import expire_due
+from app.tables import Job, Review
 from tests.api.rows import GATE, Tenant
 
 APPROVE = {"decision": "approve", "reason": "The threshold was set for the old data."}
@@ -119,6 +121,32 @@ def test_deciding_needs_the_scope_review(tenant: Tenant):
     trainer = {"Authorization": f"Bearer {tenant.key('read', 'train')}"}
     assert tenant.post(f"/v1/reviews/{review_id}/decide", APPROVE, headers=trainer).status_code == 403
     assert tenant.get(f"/v1/reviews/{review_id}", headers=trainer).status_code == 200
+
+
+def test_a_review_that_asks_for_another_is_not_decided_by_the_submitter(tenant: Tenant):
+    job_id, review_id = tenant.reviewed(gate={"review": {"by_another": True}}, created_by=tenant.key_id())
+    assert tenant.get(f"/v1/reviews/{review_id}").json()["by_another"] is True
+    own = tenant.post(f"/v1/reviews/{review_id}/decide", APPROVE)
+    assert (own.status_code, own.json()["code"]) == (403, "another_must_decide")
+    assert tenant.row(job_id).status == "awaiting_review"
+    other = {"Authorization": f"Bearer {tenant.key('review')}"}
+    assert tenant.post(f"/v1/reviews/{review_id}/decide", APPROVE, headers=other).json()["status"] == "approved"
+
+
+def test_a_review_that_nobody_decides_in_time_ends_its_job(tenant: Tenant):
+    waits, _ = tenant.reviewed()
+    due, review_id = tenant.reviewed(gate={"review": {"seconds": 60}})
+    with transaction(tenant.engine) as session:
+        assert expire_due(session) == 0, "nothing is due yet"
+        session.get_one(Review, review_id).expires_at = datetime.now(UTC) - timedelta(seconds=1)
+    with transaction(tenant.engine) as session:
+        assert expire_due(session) == 1
+        assert expire_due(session) == 0
+    shown = tenant.get(f"/v1/reviews/{review_id}").json()
+    assert (shown["status"], shown["decision"], shown["reason"]) == ("expired", "reject", "nobody decided in time")
+    assert (tenant.row(due).status, tenant.row(waits).status) == ("rejected", "awaiting_review")
+    assert [said["decision"] for said in tenant.events("review.decided")] == ["reject"]
+    assert tenant.post(f"/v1/reviews/{review_id}/decide", APPROVE).json()["code"] == "review_not_open"
 
 
 def test_another_projects_review_is_not_there(tenant: Tenant, stranger: Tenant):

@@ -81,7 +81,7 @@ class Post:
         with transaction(self.engine) as session:
             due = update(Delivery).where(Delivery.id == delivery_id, Delivery.due_at.is_not(None))
             session.execute(due.values(due_at=datetime.now(UTC) - timedelta(minutes=1)))
-        deliver(self.engine, self.tenant._vault, self._egress, delivery_id)
+        deliver(self.engine, self.tenant.vault, self._egress, delivery_id)
         return self.call("GET", f"/v1/deliveries/{delivery_id}").json()
 
 
@@ -270,7 +270,7 @@ def test_a_finished_delivery_can_be_sent_again_with_its_id(post: Post, deployer:
 def test_two_senders_make_one_attempt(post: Post, deployer: Deployer):
     delivery_id = post.test(post.endpoint(deployer.url))
     threads = [
-        Thread(target=deliver, args=(post.engine, post.tenant._vault, post._egress, delivery_id)) for _ in range(6)
+        Thread(target=deliver, args=(post.engine, post.tenant.vault, post._egress, delivery_id)) for _ in range(6)
     ]
     for thread in threads:
         thread.start()
@@ -284,7 +284,7 @@ def test_a_sender_that_died_in_between_leads_to_the_same_message_again(post: Pos
     with transaction(post.engine) as session:
         row = session.get_one(Delivery, delivery_id)
         row.lease_owner, row.lease_until, row.attempts = "gone", datetime.now(UTC) + timedelta(seconds=20), 1
-    assert not deliver(post.engine, post.tenant._vault, post._egress, delivery_id)
+    assert not deliver(post.engine, post.tenant.vault, post._egress, delivery_id)
     with transaction(post.engine) as session:
         session.get_one(Delivery, delivery_id).lease_until = datetime.now(UTC) - timedelta(seconds=1)
     assert post.attempt(delivery_id)["status"] == "succeeded"
@@ -305,7 +305,7 @@ def test_an_address_that_may_no_longer_be_reached_is_a_failed_attempt(
     post: Post, deployer: Deployer, settings: Settings
 ):
     delivery_id = post.test(post.endpoint(deployer.url))
-    deliver(post.engine, post.tenant._vault, Egress(settings.model_copy(update={"egress_allow": ""})), delivery_id)
+    deliver(post.engine, post.tenant.vault, Egress(settings.model_copy(update={"egress_allow": ""})), delivery_id)
     shown = post.call("GET", f"/v1/deliveries/{delivery_id}").json()
     assert shown["status"] == "pending"
     assert shown["log"][0]["status"] is None
@@ -325,7 +325,7 @@ def test_what_is_on_its_way_to_a_removed_endpoint_is_not_sent(post: Post, deploy
     endpoint = post.endpoint(deployer.url)
     delivery_id = post.test(endpoint)
     assert post.call("DELETE", f"/v1/webhooks/{endpoint['id']}").status_code == 204
-    deliver(post.engine, post.tenant._vault, post._egress, delivery_id)
+    deliver(post.engine, post.tenant.vault, post._egress, delivery_id)
     assert deployer.heard == []
     for method, path in (
         ("GET", ""),

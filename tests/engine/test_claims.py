@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -12,6 +13,7 @@ from app.db import transaction
 from app.errors import Conflict, InvalidData, LeaseLost, StoreUnavailable
 from app.jobs import service as jobs
 from app.moves import move_job
+from app.secrets import Vault
 from app.states import STAGES, JobStatus
 from app.tables import Job, JobStage
 from tests.engine.rows import LEASE_SECONDS, a_job, events_of, let_the_lease_run_out, make_due, the_job
@@ -21,6 +23,7 @@ from workers.context import Blob, Done, FanOut, Refused, Registered
 from workers.onward import Settlement
 
 URL = "http://house.test"
+VAULT = Vault(Fernet.generate_key().decode())
 
 
 def take(engine: Engine, job_id: str, owner: str = "node:1:a") -> Claim:
@@ -31,7 +34,7 @@ def take(engine: Engine, job_id: str, owner: str = "node:1:a") -> Claim:
 
 def settle(engine: Engine, claim: Claim, stage: str, outcome: object = None, **more: Any) -> str | None:
     settlement = Settlement(stage, outcome or Done(), 0.01, **more)  # type: ignore[arg-type]
-    return clerk.settle(engine, claim, settlement, public_url=URL)
+    return clerk.settle(engine, claim, settlement, public_url=URL, vault=VAULT)
 
 
 def carry_to(engine: Engine, claim: Claim, stage: str) -> None:

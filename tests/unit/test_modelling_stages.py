@@ -147,7 +147,7 @@ def test_a_metric_without_a_value_is_null_with_a_warning(tmp_path):
     ruled = context(tmp_path / "ruled", data, {"gate": {"rules": [{"metric": "roc_auc", "min": 0.5}]}})
     refused = gate.run(replace(ruled, outputs=ctx.outputs))
     assert refused.done.facts["gate"]["rules"][0]["verdict"] == "inconclusive"
-    assert refused.done.facts["gate"]["verdict"] == "fail"
+    assert refused.done.facts["gate"]["verdict"] == "inconclusive"
 
 
 def judged(tmp_path, rules, **more):
@@ -159,7 +159,7 @@ def judged(tmp_path, rules, **more):
 def test_a_gate_without_rules_passes_and_says_so(tmp_path):
     outcome = judged(tmp_path, [])
     assert outcome.facts["gate"]["verdict"] == "pass"
-    assert codes(outcome) == {"no_rules"}
+    assert "no_rules" in codes(outcome)
 
 
 def test_a_gate_passes_what_keeps_its_rules(tmp_path):

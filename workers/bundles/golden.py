@@ -49,11 +49,11 @@ def gather(snapshot_path: Path, predictions_path: Path, *, inputs: Sequence[str]
     known = found.select(list(inputs))
     strange = [pa.array([None, _unseen(field.type)], field.type) for field in known.schema]
     return Golden(
-        _exact(known), pa.table(strange, schema=known.schema), found.select(list(features)), snapshot.frame(evaluated)
+        exact(known), pa.table(strange, schema=known.schema), found.select(list(features)), snapshot.frame(evaluated)
     )
 
 
-def _exact(table: pa.Table) -> pa.Table:
+def exact(table: pa.Table) -> pa.Table:
     """Whole numbers beyond 2^53 beside nulls as text, because pandas would round them."""
     for place, column in enumerate(table.columns):
         if column.type == pa.int64() and column.null_count:

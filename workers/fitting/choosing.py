@@ -17,6 +17,7 @@ from workers.fitting.rows import matrix_of, measured, metric_for, scored_rows
 from workers.matrix.prepared import Prepared
 from workers.measures.samples import Floats
 from workers.search.plan import Plan
+from workers.trainers.contract import fold_weights
 
 WORTH = 1e-3
 """Where the caller left it open, several models answer only if they lower the best one's loss by this share."""
@@ -136,7 +137,9 @@ def chosen(ctx: Context, *, plan: Plan) -> Weighted:
 def _together(ctx: Context, found: Sequence[Contender], *, plan: Plan) -> Weighted:
     data, tuning = matrix_of(ctx), ctx.spec.tuning
     rows = scored_rows(data, _folds(ctx))
-    judge = Judge(data.task, data.y[rows], metric_for(ctx, data.task), ctx.spec.training.quantile)
+    judge = Judge(
+        data.task, data.y[rows], metric_for(ctx, data.task), ctx.spec.training.quantile, fold_weights(data, rows)
+    )
     predictions = [each.predicted(ctx) for each in found]
 
     def allowed(members: frozenset[int]) -> bool:

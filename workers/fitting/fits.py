@@ -22,8 +22,8 @@ from workers.measures.scoring import scores
 from workers.search.pruning import Pruning
 from workers.threads import limited
 from workers.trainers import TRAINERS, Fitted, ensemble
-from workers.trainers.contract import Fold, Indices
-from workers.trainers.ensemble import Packed
+from workers.trainers.contract import Fold, Indices, fold_weights
+from workers.trainers.ensemble import Ensemble, Packed
 
 _TURN = Lock()
 """Trials of one process fit one after another, whatever else they do at a time: the process holds cores for one."""
@@ -156,7 +156,10 @@ def _require_classes(data: Prepared, rows: Indices) -> None:
 def value_on(ctx: Context, data: Prepared, rows: Indices, predictions: Floats) -> float | None:
     """The tuning metric of `predictions` for `rows`; None where it has no value."""
     name = metric_for(ctx, data.task)
-    found = scores(data.task, data.y[rows], predictions, names=[name], quantile=ctx.spec.training.quantile)
+    found = scores(
+        data.task, data.y[rows], predictions, names=[name], quantile=ctx.spec.training.quantile,
+        weights=fold_weights(data, rows),
+    )  # fmt: skip
     value: float | None = found[name]["value"]
     return value
 
@@ -190,7 +193,7 @@ def size_of(members: Sequence[Packed]) -> int:
     return sum(len(member.content) for member in members)
 
 
-def predict_ms(data: Prepared, rows: Indices, models: Sequence[Fitted]) -> float:
+def predict_ms(data: Prepared, rows: Indices, models: Sequence[Fitted | Ensemble]) -> float:
     """Milliseconds to predict one row, the median of several of `rows`."""
     taken = []
     for row in np.resize(rows, SINGLE_ROWS + 1):

@@ -38,12 +38,14 @@ class Judge:
         y: (rows,) class index or number.
         metric: Of the search.
         quantile: What is predicted, where the metric is the pinball loss.
+        weights: (rows,) how much each row counts; None where all count alike.
     """
 
     task: TaskType
     y: Floats
     metric: str
     quantile: float = 0.5
+    weights: Floats | None = None
 
     def losses(self, total: Floats, each: Floats, count: int) -> Floats:
         """(candidates,) the loss of `total` with each of `each` (candidates, rows, …) added, over `count` models.
@@ -59,11 +61,14 @@ class Judge:
     @property
     def fast(self) -> bool:
         """Whether all candidates can be judged at once."""
-        return self.metric in FAST and (self.metric != "roc_auc" or self.task == "binary")
+        known = self.metric in FAST and (self.metric != "roc_auc" or self.task == "binary")
+        return known and self.weights is None
 
     def loss(self, predictions: Floats) -> float:
         """The loss of `predictions` (rows, …); infinite where the metric has no value."""
-        found = scores(self.task, self.y, predictions, names=[self.metric], quantile=self.quantile)
+        found = scores(
+            self.task, self.y, predictions, names=[self.metric], quantile=self.quantile, weights=self.weights
+        )
         value = found[self.metric]["value"]
         if value is None:
             return float("inf")
@@ -71,7 +76,8 @@ class Judge:
 
     def drawn(self, rows: Indices) -> "Judge":
         """The judge of some `rows` only."""
-        return Judge(self.task, self.y[rows], self.metric, self.quantile)
+        weights = None if self.weights is None else self.weights[rows]
+        return Judge(self.task, self.y[rows], self.metric, self.quantile, weights)
 
 
 def _rmse(y: Floats, total: Floats, each: Floats, count: int) -> Floats:

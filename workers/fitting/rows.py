@@ -1,20 +1,24 @@
 """The matrix that fits learn from, and what must be true of it before one begins."""
 
+from collections.abc import Iterator
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from app.errors import InvalidData, InvalidSpec, Violation
+from app.errors import InvalidData, InvalidSpec, Violation, bounded
+from app.spec.decision import COSTS
 from app.spec.job import JobSpec
 from workers.context import Context
+from workers.formats.names import like
 from workers.matrix import prepared
 from workers.matrix.prepared import Prepared
 from workers.measures.metrics import fitting, metric_of, names_for
 from workers.measures.samples import Floats
 from workers.measures.scoring import scores
+from workers.table import snapshot
 from workers.terms import TaskType
-from workers.trainers.contract import Indices
+from workers.trainers.contract import Indices, fold_weights
 
 _LOADED: dict[tuple[Any, ...], Prepared] = {}
 _LOADING = Lock()
@@ -54,8 +58,9 @@ def measured(ctx: Context, data: Prepared, rows: Indices, predictions: Floats) -
     """By name, every metric that the spec asks for and the usual ones, of `predictions` for `rows`."""
     asked = [metric_for(ctx, data.task), *ctx.spec.evaluation.metrics, *(rule.metric for rule in ctx.spec.gate.rules)]
     return scores(
-        data.task, data.y[rows], predictions, names=names_for(data.task, asked), quantile=ctx.spec.training.quantile
-    )
+        data.task, data.y[rows], predictions, names=names_for(data.task, asked), quantile=ctx.spec.training.quantile,
+        weights=fold_weights(data, rows),
+    )  # fmt: skip
 
 
 def check(spec: JobSpec, data: Prepared) -> None:
@@ -75,6 +80,36 @@ def check(spec: JobSpec, data: Prepared) -> None:
     check_metrics(spec, data.task)
 
 
+def check_columns(ctx: Context) -> None:
+    """Nothing, where the snapshot has every column that slices and rules look at.
+
+    Raises:
+        InvalidSpec: `unknown_column`, with one violation for each that it has not.
+    """
+    asked = list(_judged_columns(ctx.spec))
+    names = snapshot.names(ctx.workspace.get("snapshot")) if asked else []
+    wrong = [
+        Violation(pointer, "unknown_column", f"There is no column {bounded(name)!r}.", like(name, names))
+        for pointer, name in asked
+        if name not in names
+    ]
+    if wrong:
+        raise InvalidSpec(
+            "The data lacks a column that the model is to be judged by.", code="unknown_column", hint=wrong[0].hint,
+            violations=wrong,
+        )  # fmt: skip
+
+
+def _judged_columns(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    """Each column that slices and rules look at, after its JSON pointer."""
+    for place, each in enumerate(spec.evaluation.slices):
+        yield from ((f"/evaluation/slices/{place}/columns/{index}", name) for index, name in enumerate(each.columns))
+    for place, rule in enumerate(spec.gate.rules):
+        for name in rule.slice:
+            yield f"/gate/rules/{place}/slice/{name.replace('~', '~0').replace('/', '~1')}", name
+        yield from ((f"/gate/rules/{place}/across/{index}", name) for index, name in enumerate(rule.across))
+
+
 def check_metrics(spec: JobSpec, task: TaskType) -> None:
     """Nothing, where every metric that `spec` names is one of the task that the data turned out to be.
 
@@ -83,7 +118,11 @@ def check_metrics(spec: JobSpec, task: TaskType) -> None:
     """
     named = {"/tuning/metric": metric_of(spec.tuning.metric, task, spec.training.objective)}
     named |= {f"/evaluation/metrics/{place}": name for place, name in enumerate(spec.evaluation.metrics)}
-    named |= {f"/gate/rules/{place}/metric": rule.metric for place, rule in enumerate(spec.gate.rules)}
+    named |= {
+        f"/gate/rules/{place}/metric": rule.metric
+        for place, rule in enumerate(spec.gate.rules)
+        if rule.metric not in COSTS
+    }
     wrong = [
         Violation(pointer, "metric_does_not_fit", f"{name} is no metric of a {task} task.")
         for pointer, name in named.items()

@@ -1,13 +1,12 @@
 """Metrics under scikit-learn's names and with its values, each one function of weighted samples of rows."""
 
-import sys
 from collections.abc import Callable, Iterable
 
 import numpy as np
 from scipy.special import xlogy
 
 from app.spec.decision import CLASSIFICATION_METRICS, LOWER_IS_BETTER, REGRESSION_METRICS
-from workers.measures.samples import Floats, Sample
+from workers.measures.samples import Floats, Ranked, Rows, Sample
 from workers.terms import TaskType
 
 DEFAULT_METRIC: dict[TaskType, str] = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
@@ -25,36 +24,35 @@ class Undefined(Exception):
     """A metric has no value on these rows; the text says why."""
 
 
-def _ranks(of_one: Callable[[Floats, Floats], Floats]) -> Callable[[Sample], Floats]:
+def _ranks(of_one: Callable[[Ranked], Floats]) -> Callable[[Sample], Floats]:
     """The metric of the second class of two, or the mean over classes, each against the rest."""
 
     def measure(sample: Sample) -> Floats:
         count = sample.rows.p.shape[1]
-        if len(np.unique(sample.rows.labels)) < count:
+        if sample.rows.missing_class:
             raise Undefined("a class has no rows here")
         classes = [1] if count == 2 else range(count)
-        found: Floats = np.mean([of_one(*sample.ranked(klass)) for klass in classes], axis=0)
+        found: Floats = np.mean([of_one(sample.ranked(klass)) for klass in classes], axis=0)
         return found
 
     return measure
 
 
-def _roc_auc(own: Floats, other: Floats) -> Floats:
-    below = other.sum(axis=1, keepdims=True) - np.cumsum(other, axis=1) + other / 2
-    found: Floats = (own * below).sum(axis=1) / (own.sum(axis=1) * other.sum(axis=1))
+def _roc_auc(ranked: Ranked) -> Floats:
+    """Area under the curve as the share of pairs in the right order, equal scores counting half (Hanley, McNeil, 1982)."""
+    higher = (ranked.above + ranked.reached) / 2.0
+    found: Floats = 1.0 - (ranked.own * higher).sum(axis=1) / (ranked.own.sum(axis=1) * ranked.others)
     return found
 
 
-def _average_precision(own: Floats, other: Floats) -> Floats:
-    hits = np.cumsum(own, axis=1)
-    alarms = hits + np.cumsum(other, axis=1)
-    precision = np.divide(hits, alarms, out=np.zeros_like(hits), where=alarms > 0)
-    found: Floats = (own * precision).sum(axis=1) / own.sum(axis=1)
+def _average_precision(ranked: Ranked) -> Floats:
+    precision = _shares(ranked.hits, ranked.hits + ranked.reached)
+    found: Floats = (ranked.own * precision).sum(axis=1) / ranked.own.sum(axis=1)
     return found
 
 
 def _accuracy(sample: Sample) -> Floats:
-    found: Floats = np.trace(sample.cells, axis1=1, axis2=2) / sample.cells.sum(axis=(1, 2))
+    found: Floats = np.trace(sample.cells, axis1=1, axis2=2) / sample.total
     return found
 
 
@@ -96,56 +94,76 @@ def _mcc(sample: Sample) -> Floats:
     return _shares(above.astype(np.float64), below.astype(np.float64))
 
 
-def _log_loss(sample: Sample) -> Floats:
-    p = sample.rows.p / sample.rows.p.sum(axis=1, keepdims=True)
-    own = np.take_along_axis(p, sample.rows.labels[:, None], axis=1)[:, 0]
+def _log_losses(rows: Rows) -> Floats:
+    p = rows.p / rows.p.sum(axis=1, keepdims=True)
+    own = np.take_along_axis(p, rows.labels[:, None], axis=1)[:, 0]
     tiny = float(np.finfo(np.float64).eps)
-    return sample.mean(-np.log(np.clip(own, tiny, 1 - tiny)))
+    found: Floats = -np.log(np.clip(own, tiny, 1 - tiny))
+    return found
 
 
-def _brier(sample: Sample) -> Floats:
-    p, labels = sample.rows.p, sample.rows.labels
+def _brier_losses(rows: Rows) -> Floats:
+    p, labels = rows.p, rows.labels
     if p.shape[1] == 2:
-        return sample.mean((p[:, 1] - labels) ** 2)
+        found: Floats = (p[:, 1] - labels) ** 2
+        return found
     hot = np.zeros_like(p)
     hot[np.arange(len(labels)), labels] = 1.0
-    return sample.mean(((p - hot) ** 2).sum(axis=1))
+    apart: Floats = ((p - hot) ** 2).sum(axis=1)
+    return apart
+
+
+def _squares(rows: Rows) -> Floats:
+    return rows.error**2
+
+
+def _sizes(rows: Rows) -> Floats:
+    return np.abs(rows.error)
+
+
+def _shares_of_target(rows: Rows) -> Floats:
+    return np.abs(rows.error) / np.maximum(np.abs(rows.y), np.finfo(np.float64).eps)
+
+
+def _centred(rows: Rows) -> Floats:
+    return rows.y - rows.y.mean()
+
+
+def _centred_squares(rows: Rows) -> Floats:
+    return rows.once(_centred) ** 2
 
 
 def _r2(sample: Sample) -> Floats:
-    y = sample.rows.y - sample.rows.y.mean()
-    spread = sample.mean(y**2) - sample.mean(y) ** 2
     if np.ptp(sample.rows.y) == 0.0:
         raise Undefined("the target is constant here")
-    return 1.0 - sample.mean(sample.rows.error**2) / spread
+    spread = sample.mean(_centred_squares) - sample.mean(_centred) ** 2
+    return 1.0 - sample.mean(_squares) / spread
 
 
-def _mape(sample: Sample) -> Floats:
-    size = np.maximum(np.abs(sample.rows.y), np.finfo(np.float64).eps)
-    return sample.mean(np.abs(sample.rows.error) / size)
-
-
-def _mean_poisson_deviance(sample: Sample) -> Floats:
-    y, p = sample.rows.y, sample.rows.p
+def _poisson_deviances(rows: Rows) -> Floats:
+    y, p = rows.y, rows.p
     if (y < 0).any():
         raise Undefined("a target is below 0")
     if (p <= 0).any():
         raise Undefined("a prediction is not above 0")
-    return sample.mean(2.0 * (xlogy(y, y / p) - y + p))
+    found: Floats = 2.0 * (xlogy(y, y / p) - y + p)
+    return found
 
 
-def _mean_pinball_loss(sample: Sample) -> Floats:
+def _pinball_losses(rows: Rows) -> Floats:
     """Koenker and Bassett (1978), https://doi.org/10.2307/1913643."""
-    short = -sample.rows.error
-    return sample.mean(np.maximum(sample.rows.quantile * short, (sample.rows.quantile - 1.0) * short))
+    short = -rows.error
+    return np.maximum(rows.quantile * short, (rows.quantile - 1.0) * short)
 
 
 def _median_absolute_error(sample: Sample) -> Floats:
-    if sample.rows.bins == sys.maxsize:
-        return np.array([np.median(np.abs(sample.rows.error))])
-    indicator, middles = sample.rows.by_error
-    reached = np.cumsum(indicator @ sample.weights, axis=0) >= sample.total / 2
-    found: Floats = middles[reached.argmax(axis=0)]
+    """The weighted median; where half the weight lies between two rows, the middle between them."""
+    order, sizes = sample.rows.by_error
+    reached = np.cumsum(np.take(sample.weights, order, axis=1, mode="clip"), axis=1)
+    half = sample.total[:, None] / 2.0
+    lower = np.minimum((reached < half).sum(axis=1), len(sizes) - 1)
+    upper = np.minimum((reached <= half).sum(axis=1), len(sizes) - 1)
+    found: Floats = (sizes[lower] + sizes[upper]) / 2.0
     return found
 
 
@@ -156,20 +174,18 @@ METRICS: dict[str, Callable[[Sample], Floats]] = {
     "precision": _of_classes(lambda hit, _support, named: _shares(hit, named)),
     "recall": _of_classes(lambda hit, support, _named: _shares(hit, support)),
     "mcc": _mcc,
-    "log_loss": _log_loss,
-    "brier": _brier,
+    "log_loss": lambda sample: sample.mean(_log_losses),
+    "brier": lambda sample: sample.mean(_brier_losses),
     "roc_auc": _ranks(_roc_auc),
     "average_precision": _ranks(_average_precision),
-    "rmse": lambda sample: np.sqrt(sample.mean(sample.rows.error**2)),
-    "mae": lambda sample: sample.mean(np.abs(sample.rows.error)),
-    "mape": _mape,
+    "rmse": lambda sample: np.sqrt(sample.mean(_squares)),
+    "mae": lambda sample: sample.mean(_sizes),
+    "mape": lambda sample: sample.mean(_shares_of_target),
     "r2": _r2,
     "median_absolute_error": _median_absolute_error,
-    "mean_poisson_deviance": _mean_poisson_deviance,
-    "mean_pinball_loss": _mean_pinball_loss,
+    "mean_poisson_deviance": lambda sample: sample.mean(_poisson_deviances),
+    "mean_pinball_loss": lambda sample: sample.mean(_pinball_losses),
 }
-COUNTED = frozenset({"accuracy", "balanced_accuracy", "f1", "precision", "recall", "mcc"})
-"""Functions of the confusion matrix alone: their resamples need no rows."""
 
 
 def metric_of(name: str, task: TaskType, objective: str = "auto") -> str:

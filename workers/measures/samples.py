@@ -1,19 +1,18 @@
 """Rows with their predictions, and weighted samples of them: what every metric is computed from."""
 
-import sys
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
 from workers.measures.answers import chosen_classes
 from workers.terms import TaskType
 
 Floats = npt.NDArray[np.float64]
-Weights = npt.NDArray[np.floating[Any]]
+Places = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -25,15 +24,30 @@ class Rows:
         y: (rows,) class index or number.
         p: (rows, classes) probabilities, or (rows,) numbers.
         quantile: Which one `p` is meant to be, where a metric asks.
-        bins: How many distinct scores to tell apart where rows are ranked.
+        weights: (rows,) how much each row counts; None where all count alike.
     """
 
     task: TaskType
     y: Floats
     p: Floats
     quantile: float = 0.5
-    bins: int = sys.maxsize
-    kept: dict[int, Any] = field(default_factory=dict, repr=False)
+    weights: Floats | None = None
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def taken(self, places: npt.NDArray[Any]) -> "Rows":
+        """The rows that a mask or positions (n,) name, in that order."""
+        weights = None if self.weights is None else self.weights[places]
+        return replace(self, y=self.y[places], p=self.p[places], weights=weights, kept={})
+
+    def once(self, of_rows: Callable[["Rows"], Floats]) -> Floats:
+        """What `of_rows` gives for these rows, computed at the first call."""
+        if of_rows not in self.kept:
+            self.kept[of_rows] = of_rows(self)
+        found: Floats = self.kept[of_rows]
+        return found
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -46,11 +60,14 @@ class Rows:
         return chosen_classes(self.p)
 
     @cached_property
-    def cells(self) -> npt.NDArray[np.int64]:
-        """(classes, classes) confusion matrix; rows are true classes."""
-        count = self.p.shape[1]
-        flat = np.bincount(self.labels * count + self.predicted, minlength=count * count)
-        return flat.reshape(count, count)
+    def missing_class(self) -> bool:
+        """Whether a class has no rows."""
+        return len(np.unique(self.labels)) < self.p.shape[1]
+
+    @cached_property
+    def by_cell(self) -> "Grouping":
+        """The rows by the cell of the confusion matrix, true class before predicted, that they fall into."""
+        return Grouping.of(self.labels * self.p.shape[1] + self.predicted)
 
     @cached_property
     def error(self) -> Floats:
@@ -58,63 +75,140 @@ class Rows:
         return self.p - self.y
 
     @cached_property
-    def by_error(self) -> tuple[Any, Floats]:
-        """The grouping of rows by absolute error, and the (groups,) medians of those errors."""
+    def by_error(self) -> tuple[Places, Floats]:
+        """(rows,) the order by absolute error, and those errors in it."""
         size = np.abs(self.error)
-        groups = _grouped(size, self.bins)
-        order = np.lexsort((size, groups))
-        last = np.flatnonzero(np.r_[np.diff(groups[order]) != 0, True])
-        middle = (np.r_[0, last[:-1] + 1] + last) // 2
-        return _indicator(groups, int(groups.max()) + 1), size[order][middle]
+        order = np.argsort(size, kind="stable")
+        return order, size[order]
 
-    def ranking(self, klass: int) -> Any:
-        """(2 × groups, rows) indicator: of `klass` and not, each by groups of falling score for `klass`."""
+    def ranking(self, klass: int) -> "Ranking":
+        """The rows by falling score for `klass`."""
         if klass not in self.kept:
-            groups = _grouped(-self.p[:, klass], self.bins)
-            count = int(groups.max()) + 1
-            self.kept[klass] = _indicator(groups + count * (self.labels != klass), 2 * count)
-        return self.kept[klass]
+            self.kept[klass] = Ranking.of(self.p[:, klass], self.labels == klass)
+        found: Ranking = self.kept[klass]
+        return found
 
 
-def _grouped(values: Floats, most: int) -> npt.NDArray[np.int64]:
-    """(rows,) group of each value, from 0 for the smallest; equal values share one, and there are at most `most`."""
-    distinct, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    if len(distinct) <= most:
-        return places.reshape(-1)
-    before = np.cumsum(counts) - counts
-    _, groups = np.unique(before * most // len(values), return_inverse=True)
-    found: npt.NDArray[np.int64] = groups.reshape(-1)[places.reshape(-1)]
-    return found
+@dataclass(frozen=True)
+class Grouping:
+    """Rows by group: their order, where each group that has any begins in it, and which groups those are."""
+
+    order: Places
+    starts: Places
+    groups: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, group: npt.NDArray[np.int64]) -> "Grouping":
+        """The grouping of rows by `group` (rows,)."""
+        order = np.argsort(group, kind="stable")
+        starts = np.flatnonzero(np.r_[True, np.diff(group[order]) != 0])[: len(group)]
+        return cls(order, starts, group[order][starts])
+
+    def sums(self, weights: Floats, count: int) -> Floats:
+        """(samples, count) sums of `weights` (samples, rows) by group."""
+        found = np.zeros((len(weights), count))
+        if len(self.starts):
+            found[:, self.groups] = np.add.reduceat(_picked(weights, self.order), self.starts, axis=1)
+        return found
 
 
-def _indicator(groups: npt.NDArray[np.int64], count: int) -> Any:
-    ones = np.ones(len(groups), dtype=np.float32)
-    return csr_array((ones, (groups, np.arange(len(groups)))), shape=(count, len(groups)))
+@dataclass(frozen=True)
+class Ranking:
+    """Rows of a class and the others, each by falling score.
+
+    Attributes:
+        own: The positions of the rows of the class.
+        other: Those of the others.
+        above: (own,) how many others have a higher score than each own row.
+        reached: (own,) how many others have at least its score.
+        ends: (own,) how many own rows have at least its score.
+    """
+
+    own: Places
+    other: Places
+    above: Places
+    reached: Places
+    ends: Places
+
+    @classmethod
+    def of(cls, score: Floats, owned: npt.NDArray[np.bool_]) -> "Ranking":
+        """The ranking by `score` (rows,) of the rows that are `owned` (rows,) and of the others."""
+        own, other = (rows[np.argsort(-score[rows], kind="stable")] for rows in map(np.flatnonzero, (owned, ~owned)))
+        falling, theirs = -score[own], -score[other]
+        return cls(
+            own, other, np.searchsorted(theirs, falling, "left"), np.searchsorted(theirs, falling, "right"),
+            np.searchsorted(falling, falling, "right"),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A ranking, weighted several times over.
+
+    Attributes:
+        own: (samples, own) weights of the rows of the class.
+        hits: (samples, own) weights of the own rows that have at least the row's score, summed.
+        above, reached: (samples, own) weights of the others with a higher score than the row, and with at least its own.
+        others: (samples,) weights of all others.
+    """
+
+    own: Floats
+    hits: Floats
+    above: Floats
+    reached: Floats
+    others: Floats
 
 
 @dataclass(frozen=True)
 class Sample:
-    """`rows`, weighted several times over: each column of `weights` (rows, samples) is one sample.
-
-    Attributes:
-        cells: (samples, classes, classes) confusion matrices of the samples; empty for regression.
-    """
+    """`rows`, weighted several times over: each row of `weights` (samples, rows) is one sample."""
 
     rows: Rows
-    weights: Weights
-    cells: Floats
+    weights: Floats
+    kept: dict[int, Ranked] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def whole(cls, rows: Rows) -> "Sample":
+        """One sample: `rows` as they are."""
+        return cls(rows, np.ones((1, len(rows))) if rows.weights is None else rows.weights[None].astype(np.float64))
 
     @cached_property
     def total(self) -> Floats:
         """(samples,) sums of weights."""
-        return self.weights.sum(axis=0, dtype=np.float64)
+        return self.weights.sum(axis=1)
 
-    def mean(self, values: Floats) -> Floats:
-        """(samples,) weighted means of `values` (rows,)."""
-        return (values.astype(self.weights.dtype) @ self.weights).astype(np.float64) / self.total
+    @cached_property
+    def cells(self) -> Floats:
+        """(samples, classes, classes) confusion matrices; rows are true classes."""
+        count = self.rows.p.shape[1]
+        return self.rows.by_cell.sums(self.weights, count * count).reshape(-1, count, count)
 
-    def ranked(self, klass: int) -> tuple[Floats, Floats]:
-        """Two (samples, groups): weights of the rows of `klass` and of others, by falling score for `klass`."""
-        sums = (self.rows.ranking(klass) @ self.weights).T.astype(np.float64)
-        half = sums.shape[1] // 2
-        return sums[:, :half], sums[:, half:]
+    def mean(self, of_rows: Callable[[Rows], Floats]) -> Floats:
+        """(samples,) weighted means of what `of_rows` gives for each row."""
+        found: Floats = self.weights @ self.rows.once(of_rows) / self.total
+        return found
+
+    def ranked(self, klass: int) -> Ranked:
+        """The rows by falling score for `klass`, with their weights."""
+        if klass not in self.kept:
+            ranking = self.rows.ranking(klass)
+            own = _picked(self.weights, ranking.own)
+            hits = _before(own)
+            others = _before(_picked(self.weights, ranking.other))
+            self.kept[klass] = Ranked(
+                own, _picked(hits, ranking.ends), _picked(others, ranking.above),
+                _picked(others, ranking.reached), others[:, -1],
+            )  # fmt: skip
+        return self.kept[klass]
+
+
+def _picked(weights: Floats, places: Places) -> Floats:
+    """(samples, places) the columns of `weights` at `places`, all of which it has: clipping spares the check."""
+    return np.take(weights, places, axis=1, mode="clip")
+
+
+def _before(weights: Floats) -> Floats:
+    """(samples, rows + 1) sums of the weights before each row, and at last of all."""
+    found = np.zeros((weights.shape[0], weights.shape[1] + 1))
+    np.cumsum(weights, axis=1, out=found[:, 1:])
+    return found

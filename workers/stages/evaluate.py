@@ -7,31 +7,34 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.spec.modelling import Training
-from workers import explain
+from workers import explain, pinned
 from workers.context import Context, Done, Warned
+from workers.evidence import gathered
 from workers.fitting.rows import forget, matrix_of
 from workers.isolation import fresh
 from workers.matrix.prepared import Prepared
+from workers.measures import curves
 from workers.measures.answers import columns_of
 from workers.measures.metrics import names_for
-from workers.measures.samples import Floats, Rows
-from workers.measures.scoring import scores
+from workers.measures.samples import Floats, Rows, Sample
 from workers.terms import PARTS
 from workers.threads import limited
 from workers.trainers import ensemble
+from workers.trainers.contract import fold_weights
 from workers.trainers.ensemble import Ensemble
 
 MOST_CLASSES_IN_MATRIX = 200
+PARQUET = "application/vnd.apache.parquet"
 
 
 def run(ctx: Context) -> Done:
-    """Scores `model` on the test part; puts `predictions_test` (Parquet) and `evaluation` (JSON).
+    """Scores `model` on the test part; puts `predictions_test` and `judged` (Parquet), `evaluation` (JSON).
 
-    Output: `{metrics, validation, baseline}`, each by metric name, and `rows` by part; test metrics carry intervals.
-    The validation metrics are those of the search: the model may have learned from the validation rows since.
+    Output: the evidence that the gate judges, see `workers.evidence.gathered`; and `validation` and `baseline`, each by
+    metric name, and `rows` by part. The validation metrics are those of the search: the model may have learned from the
+    validation rows since. The baselines are the best constant and a linear model.
     """
-    fresh.warm()  # for the proof of the bundle, after the next stages
+    fresh.warm()  # for the champion, and for the proof of the bundle after the next stages
     data = matrix_of(ctx)
     fitted = ensemble.load(ctx.workspace.get("model"), threads=ctx.threads)
     asked = [
@@ -39,27 +42,29 @@ def run(ctx: Context) -> Done:
         *(rule.metric for rule in ctx.spec.gate.rules),
         ctx.outputs["train"]["metric"],
     ]
-    names, quantile = names_for(data.task, asked), ctx.spec.training.quantile
+    names = names_for(data.task, asked)
     validation = {name: dict(entry) for name, entry in ctx.outputs["tune"]["metrics"].items()}
     with limited(ctx.threads):
-        ctx.progress(0, 3)
+        ctx.progress(0, 4)
         predicted = fitted.predict(data.x[data.where("test")])
-        ctx.progress(1, 3)
-        test = scores(
-            data.task, data.y[data.where("test")], predicted, names=names, quantile=quantile, intervals=True,
-            seed=ctx.seed,
-        )  # fmt: skip
-        ctx.progress(2, 3)
-        report = _report(data, fitted, predicted, {"test": test, "validation": validation}, ctx.spec.training)
+        ctx.progress(1, 4)
+        evidence, bench = gathered(ctx, data, fitted, predicted, names)
+        ctx.progress(3, 4)
+        report = _report(ctx, data, fitted, predicted, evidence, validation)
     _put_predictions(ctx, data, predicted)
+    rows = ctx.workspace.scratch / "judged.parquet"
+    pinned.write(bench, data.classes, rows)
+    ctx.workspace.put("judged", rows, PARQUET)
     forget()  # no later stage reads the matrix
     path = ctx.workspace.scratch / "evaluation.json"
     path.write_text(json.dumps(report, allow_nan=False, sort_keys=True), encoding="utf-8")
     ctx.workspace.put("evaluation", path, "application/json")
+    test = evidence["metrics"]
     return Done(
-        summary={"rows": int(data.where("test").sum()), "metrics": {name: entry["value"] for name, entry in test.items()}},
+        summary={"rows": evidence["rows"], "metrics": {name: entry["value"] for name, entry in test.items()}},
         output={
-            "metrics": test, "validation": validation, "baseline": report["baseline"], "rows": report["rows"],
+            **evidence, "test_rows": evidence["rows"], "validation": validation, "baseline": report["baseline"],
+            "linear": report["linear"], "rows": report["rows"],
         },
         warnings=tuple(
             Warned("metric_undefined", f"{name} has no value on the test part: {entry.get('reason')}.")
@@ -70,19 +75,26 @@ def run(ctx: Context) -> Done:
 
 
 def _report(
-    data: Prepared, fitted: Ensemble, predicted: Floats, metrics: dict[str, Any], training: Training
+    ctx: Context,
+    data: Prepared,
+    fitted: Ensemble,
+    predicted: Floats,
+    evidence: dict[str, Any],
+    validation: dict[str, Any],
 ) -> dict[str, Any]:
-    y = data.y[data.where("test")]
+    held, names = data.where("test"), list(evidence["metrics"])
+    rows = Rows(data.task, data.y[held], predicted, weights=fold_weights(data, np.flatnonzero(held)))
     report: dict[str, Any] = {
         "task": data.task, "classes": list(data.classes),
         "rows": {part: int(data.where(part).sum()) for part in PARTS},
-        "metrics": metrics, "baseline": explain.baseline(data, list(metrics["test"]), training),
-        "importances": explain.importances(fitted, data),
+        "metrics": {"test": evidence["metrics"], "validation": validation},
+        **{name: evidence[name] for name in ("confidence", "champion", "slices", "gaps", "costs")},
+        "baseline": explain.baseline(data, names, ctx.spec.training), "linear": explain.linear(ctx, data, names),
+        "importances": explain.importances(fitted, data) if ctx.spec.evaluation.explain else [],
+        "curves": curves.of_rows(rows),
     }  # fmt: skip
     if data.classes and len(data.classes) <= MOST_CLASSES_IN_MATRIX:
-        report["confusion"] = {"labels": list(data.classes), "counts": Rows(data.task, y, predicted).cells.tolist()}
-    if data.task == "binary":
-        report["curves"] = explain.curves(y, predicted[:, 1])
+        report["confusion"] = {"labels": list(data.classes), "counts": Sample.whole(rows).cells[0].tolist()}
     return report
 
 
@@ -101,4 +113,4 @@ def _put_predictions(ctx: Context, data: Prepared, predicted: Floats) -> None:
     columns.update({name: pa.array(values) for name, values in answers.items()})
     path = ctx.workspace.scratch / "predictions_test.parquet"
     pq.write_table(pa.table(columns), path, compression="zstd")
-    ctx.workspace.put("predictions_test", path, "application/vnd.apache.parquet")
+    ctx.workspace.put("predictions_test", path, PARQUET)

@@ -1,71 +1,59 @@
-"""Gate: the test metrics against the caller's rules; a missing metric never passes."""
+"""Gate: what was measured against the caller's rules; what was not measured never passes."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.spec.decision import LOWER_IS_BETTER, Rule
+from app import verdicts
 from workers.context import Context, Done, Refused, Warned
 
 
 def run(ctx: Context) -> Done | Refused:
-    """Judges each rule; fact `gate` is `{verdict, rules, warnings}`. A failed rule refuses the candidate."""
-    measured = ctx.outputs["evaluate"]["metrics"]
-    judged = [judge(rule, measured.get(rule.metric)) for rule in ctx.spec.gate.rules]
-    warnings = tuple(_warnings(ctx, measured, judged))
-    verdict = "pass" if all(entry["verdict"] == "pass" for entry in judged) else "fail"
-    gate = {"verdict": verdict, "rules": judged, "warnings": [warned.message for warned in warnings]}
-    failed = [entry for entry in judged if entry["verdict"] != "pass"]
-    done = Done(
-        summary={"verdict": verdict, "rules": len(judged), "failed": len(failed)}, output=gate, warnings=warnings,
-        facts={"gate": gate},
-    )  # fmt: skip
-    if verdict == "pass":
-        return done
-    return Refused(done, road=ctx.spec.gate.on_fail, evidence={"gate": gate, "metrics": measured})
+    """Judges each rule; fact `gate` is `{verdict, rules, warnings}`.
 
-
-def judge(rule: Rule, entry: Any) -> dict[str, Any]:
-    """The rule with what was measured and its verdict, `pass`, `fail` or `inconclusive`."""
-    entry = entry or {"value": None, "reason": "the metric was not measured"}
-    value = entry["value"]
-    judged = {
-        "metric": rule.metric, "min": rule.min, "max": rule.max, "value": value, "low": entry.get("low"),
-        "high": entry.get("high"),
+    A rule that fails, or that the rows cannot decide, refuses the candidate as `gate.on_fail` and `gate.on_inconclusive` say.
+    """
+    evidence = verdicts.evidence_of(ctx.outputs["evaluate"])
+    found = verdicts.judged(ctx.spec.gate, evidence)
+    warnings = tuple(_warnings(ctx, evidence, found))
+    gate = {**found, "judge_by": ctx.spec.gate.judge_by, "warnings": [warned.message for warned in warnings]}
+    counted = {each: sum(rule["verdict"] == each for rule in found["rules"]) for each in ("fail", "inconclusive")}
+    summary = {
+        "verdict": found["verdict"], "rules": len(found["rules"]), "failed": counted["fail"],
+        "inconclusive": counted["inconclusive"],
     }  # fmt: skip
-    if value is None:
-        return {**judged, "verdict": "inconclusive", "reason": entry.get("reason", "the metric has no value")}
-    if rule.min is not None and value < rule.min:
-        return {**judged, "verdict": "fail", "reason": f"{rule.metric} is {value:.6g}, below {rule.min:.6g}"}
-    if rule.max is not None and value > rule.max:
-        return {**judged, "verdict": "fail", "reason": f"{rule.metric} is {value:.6g}, above {rule.max:.6g}"}
-    return {**judged, "verdict": "pass"}
+    done = Done(summary=summary, output=gate, warnings=warnings, facts={"gate": gate})
+    road = verdicts.road(ctx.spec.gate, found)
+    if road == verdicts.PASS:
+        return done
+    return Refused(done, road=road, evidence={"gate": gate, **evidence})
 
 
-def _warnings(ctx: Context, measured: Any, judged: list[dict[str, Any]]) -> list[Warned]:
-    found = []
-    if not judged:
-        found.append(Warned("no_rules", "The gate has no rules, so every model passes.", hint="Add gate.rules."))
-    found.extend(
-        Warned(
-            "within_noise",
-            f"{entry['metric']} passes, but its interval {entry['low']:.6g} to {entry['high']:.6g} crosses the bound.",
-        )
-        for entry in judged
-        if entry["verdict"] == "pass" and _near(entry)
-    )
-    metric = ctx.outputs["train"]["metric"]
-    value, guessed = (part.get(metric, {}).get("value") for part in (measured, ctx.outputs["evaluate"]["baseline"]))
-    if value is not None and guessed is not None and _no_better(metric, value, guessed):
-        found.append(
-            Warned("no_better_than_guessing", f"{metric} is {value:.6g}; the best constant has {guessed:.6g}.")
-        )
-    return found
+def _warnings(ctx: Context, evidence: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Warned]:
+    if not found["rules"]:
+        yield Warned("no_rules", "The gate has no rules, so every model passes.", hint="Add gate.rules.")
+    for rule in found["rules"]:
+        if rule.get("first") or rule.get("unfit"):
+            code = "no_champion" if rule.get("first") else "unfit_champion"
+            yield Warned(code, f"A rule on {rule['metric']} against the champion was not judged: {rule['reason']}.")
+        elif verdicts.near(rule):
+            yield Warned(
+                "within_noise",
+                f"{rule['metric']} passes, but its interval {rule['low']:.6g} to {rule['high']:.6g} crosses the bound.",
+                hint="Set gate.judge_by to low to have the whole interval pass.",
+            )
+    if found["verdict"] == verdicts.INCONCLUSIVE and verdicts.road(ctx.spec.gate, found) == verdicts.PASS:
+        yield Warned("inconclusive", "The test rows do not decide; gate.on_inconclusive lets the model through.")
+    yield from _no_better(ctx, evidence)
 
 
-def _near(entry: dict[str, Any]) -> bool:
-    below = entry["min"] is not None and entry["low"] is not None and entry["low"] < entry["min"]
-    above = entry["max"] is not None and entry["high"] is not None and entry["high"] > entry["max"]
-    return below or above
-
-
-def _no_better(metric: str, value: float, guessed: float) -> bool:
-    return value >= guessed if metric in LOWER_IS_BETTER else value <= guessed
+def _no_better(ctx: Context, evidence: Mapping[str, Any]) -> Iterator[Warned]:
+    metric, said = ctx.outputs["train"]["metric"], ctx.outputs["evaluate"]
+    value = evidence["metrics"].get(metric, {}).get("value")
+    for name, code, what in (
+        ("baseline", "no_better_than_guessing", "the best constant"),
+        ("linear", "no_better_than_linear", "a linear model"),
+    ):
+        other = said.get(name, {}).get(metric, {}).get("value")
+        if value is not None and other is not None and verdicts.no_better(metric, value, other):
+            yield Warned(code, f"{metric} is {value:.6g}; {what} has {other:.6g}.")
+            return

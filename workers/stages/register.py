@@ -18,6 +18,7 @@ from workers.context import Context, Registered
 from workers.engineering import derived
 from workers.matrix import encoding
 from workers.measures.answers import columns_of
+from workers.reuse import code_digest
 from workers.table import coerce, columns, snapshot
 from workers.threads import limited
 from workers.trainers import ensemble
@@ -45,7 +46,9 @@ def run(ctx: Context) -> Registered:
         inputs=inputs_of(encoder.input_columns, derivation), features=encoder.input_columns,
     )  # fmt: skip
     path = ctx.workspace.scratch / "bundle.zip"
-    manifest = pack(bundle_files(ctx, rows, document), path)
+    files = bundle_files(ctx, rows, document)
+    libraries, manifest = json.loads(files[METADATA])["libraries"], pack(files, path)
+    del files  # it holds the whole model
     ctx.progress(0, 1)
     strange = snapshot.frame(rows.strange)
     expected = [snapshot.frame(rows.trained), derivation.extend(strange) if derivation else strange]
@@ -55,7 +58,8 @@ def run(ctx: Context) -> Registered:
         "bundle_digest": blob.digest, "bundle_bytes": blob.size_bytes, "files": len(manifest["files"]) + 1,
         "parity_rows": rows.known.num_rows + rows.strange.num_rows,
     }  # fmt: skip
-    return Registered(summary=summary, output=summary, bundle=blob, manifest=manifest)
+    made_by = {"code": code_digest(), "libraries": libraries}
+    return Registered(summary=summary, output=summary, bundle=blob, manifest=manifest, made_by=made_by)
 
 
 def columns_of_bundle(ctx: Context, input_columns: Sequence[str]) -> dict[str, Any]:

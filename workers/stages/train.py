@@ -6,7 +6,7 @@ from workers.fitting.candidates import candidate_of, soft_deadline
 from workers.fitting.choosing import TRAINED_MODEL, TRAINED_PREDICTIONS
 from workers.fitting.fits import Scored, fit_and_score, packed_all, size_of
 from workers.fitting.keeping import save_predictions
-from workers.fitting.rows import matrix_of
+from workers.fitting.rows import check_columns, matrix_of
 from workers.search.facts import facts_of
 from workers.search.plan import planned
 from workers.trainers import ensemble
@@ -24,6 +24,7 @@ def run(ctx: Context) -> Done:
     Raises:
         InvalidData, InvalidSpec, MachineError, DeadlineExceeded: see `workers.fitting`.
     """
+    check_columns(ctx)
     asked = planned(ctx.spec, facts_of(ctx.outputs)).folds
     folds = folding.resolved(matrix_of(ctx), asked, split=ctx.outputs.get("split", {}))
     candidate = candidate_of(ctx.spec, ctx.spec.training.params)

@@ -130,6 +130,19 @@ def _each(path: Path) -> Iterator[Packed]:
         raise DigestMismatch("The file is no packed model.") from error
 
 
+def size(path: Path) -> int:
+    """Bytes of the models in what `write` wrote to `path`.
+
+    Raises:
+        DigestMismatch: the file is no packed model.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist() if entry.filename != ABOUT)
+    except zipfile.BadZipFile as error:
+        raise DigestMismatch("The file is no packed model.") from error
+
+
 def opened(members: Iterable[Packed], *, threads: int = 1) -> Ensemble:
     """The members, ready to predict with `threads` threads; their bytes are not kept.
 
