@@ -22,7 +22,7 @@ from app.jobs.reports import router as reports_router
 from app.jobs.reproductions import router as reproductions_router
 from app.jobs.router import router as jobs_router
 from app.policies.router import router as policies_router
-from app.registry.router import keys as signing_keys_router
+from app.registry.across import router as across_models_router
 from app.registry.router import router as registry_router
 from app.reviews.router import router as reviews_router
 from app.secrets import Vault
@@ -36,7 +36,7 @@ from app.turns import Turns
 from app.webhooks.router import router as webhooks_router
 
 ROUTERS = (
-    health.router, accounts_router, connections_router, datasets_router, jobs_router, reports_router, reproductions_router, registry_router, signing_keys_router, policies_router, reviews_router,
+    health.router, accounts_router, connections_router, datasets_router, jobs_router, reports_router, reproductions_router, registry_router, across_models_router, policies_router, reviews_router,
     deployments_router, capabilities_router, webhooks_router,
 )  # fmt: skip
 

@@ -60,11 +60,12 @@ def verify(
     recompute: Annotated[
         Path | None, typer.Option(help="The artifact `judged` of the last receipt's job: compute its verdict again.")
     ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="The bundle that the last receipt is about.")] = None,
 ) -> None:
     """Check decision receipts without any service: digests, signatures, the chain, and the verdict itself."""
     from standalone.verifying import check  # noqa: PLC0415  # the imports take longer than --help may
 
-    raise typer.Exit(check(receipts, key=key, rows=recompute, say=typer.echo))
+    raise typer.Exit(check(receipts, key=key, rows=recompute, say=typer.echo, bundle=bundle))
 
 
 @cli.command()

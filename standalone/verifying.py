@@ -1,5 +1,6 @@
 """`trainhouse verify`: checks receipts, their chain, and the verdict, from files alone."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,12 +13,24 @@ CLOSE = 1e-12
 """Two computations of one value may differ by their last bits on another processor."""
 
 
-def check(paths: list[Path], *, key: str | None, rows: Path | None, say: Callable[[str], Any]) -> int:
-    """Says what it finds; 0 where all holds, 1 where something does not, 2 where a file cannot be read."""
+def check(
+    paths: list[Path], *, key: str | None, rows: Path | None, say: Callable[[str], Any], bundle: Path | None = None
+) -> int:
+    """Says what it finds; 0 where all holds, 1 where something does not, 2 where a file cannot be read.
+
+    Args:
+        key: The public key that must have signed the receipts.
+        rows: The artifact `judged` of the last receipt's job.
+        bundle: The bundle of the last receipt's version.
+    """
     try:
         receipts = [receipt for path in paths for receipt in _read(path)]
+        absent = [path for path in (rows, bundle) if path is not None and not path.is_file()]
     except (OSError, ValueError) as error:
         say(f"trainhouse: {error}")
+        return 2
+    if absent or not receipts:
+        say(f"trainhouse: {f'{absent[0]} is no file' if absent else 'there is no receipt'}")
         return 2
     try:
         verify_chain(receipts, public_key=key)
@@ -32,7 +45,23 @@ def check(paths: list[Path], *, key: str | None, rows: Path | None, say: Callabl
         )
     if key is None:
         say("        compare the key with GET /v1/signing-keys, or give it with --key")
-    return 0 if rows is None else _recomputed(receipts[-1]["document"], rows, say)
+    last = receipts[-1]["document"]
+    faults = 0 if bundle is None else _of_bundle(last, bundle, say)
+    return faults if rows is None else max(faults, _recomputed(last, rows, say))
+
+
+def _of_bundle(document: Mapping[str, Any], bundle: Path, say: Callable[[str], Any]) -> int:
+    digest, named = _digest(bundle), document["bundle"]["digest"]
+    if digest != named:
+        say(f"BROKEN  {bundle.name} has the digest {digest}, and the receipt names {named}")
+        return 1
+    say(f"ok      {bundle.name} is the bundle that the receipt names")
+    return 0
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _verdict(document: Mapping[str, Any]) -> str:
@@ -48,12 +77,10 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _recomputed(document: Mapping[str, Any], rows: Path, say: Callable[[str], Any]) -> int:
-    import hashlib  # noqa: PLC0415  # only this part needs them
-
-    from workers import pinned  # noqa: PLC0415
+    from workers import pinned  # noqa: PLC0415  # only this part needs them
     from workers.threads import limited  # noqa: PLC0415
 
-    digest = "sha256:" + hashlib.sha256(rows.read_bytes()).hexdigest()
+    digest = _digest(rows)
     if digest != document["predictions"]["judged"]:
         say(f"BROKEN  {rows.name} has the digest {digest}, and the receipt names {document['predictions']['judged']}")
         return 1

@@ -14,6 +14,7 @@ from workers.context import Champion, Context
 from workers.isolation import fresh
 from workers.matrix.prepared import Prepared
 from workers.table import snapshot
+from workers.trainers.finishing import Finish
 
 Floats = npt.NDArray[np.float64]
 SECONDS = 300.0
@@ -23,8 +24,8 @@ class Unfit(Exception):
     """The champion cannot score the rows; the text says why."""
 
 
-def predicted(ctx: Context, champion: Champion, data: Prepared) -> Floats:
-    """What the champion predicts for the test rows, in the order and with the classes of `data`.
+def predicted(ctx: Context, champion: Champion, data: Prepared) -> tuple[Floats, float]:
+    """(what the champion predicts for the test rows, in the order and with the classes of `data`; its threshold).
 
     Raises:
         Unfit: it cannot; every reason but an outage of the store is one.
@@ -49,7 +50,11 @@ def predicted(ctx: Context, champion: Champion, data: Prepared) -> Floats:
     found: Floats = np.load(answers, allow_pickle=False)
     if not np.isfinite(found).all():
         raise Unfit("a prediction of it is not a finite number")
-    return found if data.task == "regression" else found[:, [about["classes"].index(name) for name in data.classes]]
+    if data.task == "regression":
+        return found, 0.5
+    places = [about["classes"].index(name) for name in data.classes]
+    threshold = Finish.of(about.get("finish")).threshold
+    return found[:, places], threshold if places[0] == 0 else 1.0 - threshold
 
 
 def _require_same_answer(about: dict[str, object], data: Prepared) -> None:

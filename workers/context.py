@@ -61,8 +61,7 @@ class Original:
         artifacts: By stage, by name.
         outputs: By stage, what it said for later stages.
         warm: What its search began with.
-        libraries: The versions of the libraries that its bundle names.
-        code: The digest of the code that ran, or None where nobody wrote it down.
+        libraries, code: What made it: versions by name, and the digest of the code, None where nobody wrote it down.
     """
 
     model: str

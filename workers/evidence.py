@@ -1,7 +1,7 @@
 """What the gate and people judge a candidate by: its metrics with intervals, beside the champion's, in slices and gaps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ def gathered(
     """
     held = data.where("test")
     weights = fold_weights(data, np.flatnonzero(held))
-    ours = Rows(data.task, data.y[held], predicted, ctx.spec.training.quantile, weights)
+    ours = Rows(data.task, data.y[held], predicted, ctx.spec.training.quantile, weights, fitted.finish.threshold)
     said, theirs = _champion(ctx, data, ours)
     asked = ctx.spec.evaluation
     bench = Bench(
@@ -97,11 +97,11 @@ def _champion(ctx: Context, data: Prepared, ours: Rows) -> tuple[dict[str, Any] 
     if not len(ours):
         return {**said, "reason": "there are no test rows"}, None
     try:
-        predicted = champions.predicted(ctx, ctx.champion, data)
+        predicted, threshold = champions.predicted(ctx, ctx.champion, data)
     except Unfit as reason:
         ctx.log(f"version {ctx.champion.version}, the champion, cannot score the test rows: {reason}")
         return {**said, "reason": str(reason)}, None
-    return said, Rows(ours.task, ours.y, predicted, ours.quantile, ours.weights)
+    return {**said, "threshold": threshold}, replace(ours, p=predicted, threshold=threshold, kept={})
 
 
 def _columns(ctx: Context, rows: npt.NDArray[np.int64]) -> pa.Table:

@@ -1,6 +1,7 @@
 """What a report says of a model besides its metrics: importances, and what guessing or a linear model would score."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from app.spec.modelling import Training
 from workers.context import Context
 from workers.fitting.candidates import Candidate, recipe_of
 from workers.matrix.prepared import Prepared
+from workers.measures.metrics import lower_is_better
 from workers.measures.scoring import scores
 from workers.terms import TaskType
 from workers.trainers import TRAINERS
@@ -21,6 +23,10 @@ from workers.trainers.ensemble import Ensemble
 Floats = npt.NDArray[np.float64]
 SAMPLE_ROWS = 10_000
 MOST_IMPORTANCES = 100
+FIRST_ROWS, SHAP_ROWS, PERMUTED_ROWS = 5, 500, 2_000
+MOST_SECONDS = 2.0
+REPEATS = 3
+EXAMPLES, SHOWN = 5, 10
 LINEAR_ROWS = 20_000
 LINEAR_STEPS = 100
 
@@ -34,6 +40,93 @@ def importances(fitted: Ensemble, data: Prepared) -> list[dict[str, Any]]:
         for index in order[:MOST_IMPORTANCES]
         if shares[index] > 0
     ]
+
+
+def explained(fitted: Ensemble, data: Prepared, *, metric: str, quantile: float, seed: int) -> dict[str, Any]:
+    """What features do to the predictions of test rows: exact contributions, or the loss of the metric when shuffled.
+
+    `tree_shap`, of a model of one booster: `features` by mean absolute contribution to the raw score, and single rows with
+    theirs. `permutation`, of all others (Breiman, 2001, https://doi.org/10.1023/A:1010933404324): `features` by how much
+    worse the metric becomes, the mean over `REPEATS`. Either stops looking at rows or features when it has taken long.
+    """
+    held = np.flatnonzero(data.where("test"))
+    if not len(held):
+        return {"method": "none", "reason": "there are no test rows"}
+    only = fitted.members[0] if len(fitted.members) == 1 else None
+    first = None if only is None else only.contributions(data.x[held[:FIRST_ROWS]])
+    if only is None or first is None:
+        return _permuted(fitted, data, held, metric=metric, quantile=quantile, seed=seed)
+    rows = held[
+        : int(
+            np.clip(
+                MOST_SECONDS / _seconds(lambda: only.contributions(data.x[held[:FIRST_ROWS]])) * FIRST_ROWS,
+                FIRST_ROWS,
+                SHAP_ROWS,
+            )
+        )
+    ]
+    found = only.contributions(data.x[rows])
+    return _contributed(first if found is None else found, data, rows)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return max(1e-6, time.perf_counter() - began)
+
+
+def _contributed(found: Floats, data: Prepared, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
+    by_output = found[:, None, :] if found.ndim == 2 else found
+    sizes = np.abs(by_output[:, :, :-1]).mean(axis=(0, 1))
+    order = [place for place in np.argsort(-sizes, kind="stable")[:MOST_IMPORTANCES].tolist() if sizes[place] > 0]
+    examples = []
+    for place, row in enumerate(rows[:EXAMPLES].tolist()):
+        output = by_output[place, int(by_output[place].sum(axis=1).argmax())]
+        largest = np.argsort(-np.abs(output[:-1]), kind="stable")[:SHOWN]
+        examples.append({
+            "row": int(data.row[row]), "base": float(output[-1]), "raw_score": float(output.sum()),
+            "contributions": {data.feature_names[each]: float(output[each]) for each in largest.tolist()},
+        })  # fmt: skip
+    return {
+        "method": "tree_shap", "rows": len(rows), "examples": examples,
+        "features": [{"feature": data.feature_names[place], "mean_absolute": float(sizes[place])} for place in order],
+    }  # fmt: skip
+
+
+def _permuted(
+    fitted: Ensemble, data: Prepared, held: npt.NDArray[np.int64], *, metric: str, quantile: float, seed: int
+) -> dict[str, Any]:  # fmt: skip
+    random = np.random.default_rng(seed)
+    rows = held if len(held) <= PERMUTED_ROWS else np.sort(random.choice(held, PERMUTED_ROWS, replace=False))
+    x, weights = np.array(data.x[rows]), fold_weights(data, rows)
+
+    def value() -> float | None:
+        said = scores(data.task, data.y[rows], fitted.predict(x), names=[metric], quantile=quantile, weights=weights)
+        found: float | None = said[metric]["value"]
+        return found
+
+    began, whole = time.monotonic(), value()
+    if whole is None:
+        return {"method": "none", "reason": f"{metric} has no value on the test rows"}
+    likely = [data.feature_names.index(each["feature"]) for each in importances(fitted, data)]
+    found, sign = [], 1.0 if lower_is_better(metric) else -1.0
+    for place in likely:
+        if found and time.monotonic() - began > MOST_SECONDS:
+            break
+        kept, losses = x[:, place].copy(), []
+        for _repeat in range(REPEATS):
+            x[:, place] = random.permutation(kept)
+            losses.append(value())
+        x[:, place] = kept
+        known = [sign * (loss - whole) for loss in losses if loss is not None]
+        if known:
+            found.append(
+                {"feature": data.feature_names[place], "loss": float(np.mean(known)), "spread": float(np.std(known))}
+            )
+    return {
+        "method": "permutation", "metric": metric, "rows": len(rows), "left_out": len(likely) - len(found),
+        "features": sorted(found, key=lambda each: -float(each["loss"])),
+    }  # fmt: skip
 
 
 def guess(task: TaskType, y: Floats, *, classes: int, rows: int, quantile: float | None = None) -> Floats:

@@ -22,9 +22,6 @@ from workers.context import Blob, DeploymentRequested, Done, FanOut, Outcome, Re
 from workers.earlier import Reuse
 from workers.loading import began_expression
 
-ENDED_WELL = {"train": "job.succeeded", "plan": "job.planned", "reproduce": "job.reproduced"}
-"""By kind of job, the event of its success; endpoints can subscribe to the first."""
-
 
 @dataclass
 class Settlement:
@@ -133,12 +130,22 @@ def onward(
     following = stages.index(stage.name) + 1
     if following == len(stages):
         move_job(session, job, JobStatus.SUCCEEDED)
-        events.append(
-            session, job.project_id, type=ENDED_WELL[job.kind], job_id=job.id, once=job.id, data=jobs.outcome(job)
-        )
+        _announce_end(session, job)
         return None
     begin(session, job, stages[following])
     return stages[following]
+
+
+def _announce_end(session: Session, job: Job) -> None:
+    """The event of a job's success; endpoints can subscribe to that of training."""
+    said: dict[str, Any] = {"job_id": job.id, "once": job.id, "data": jobs.outcome(job)}
+    match job.kind:
+        case "plan":
+            events.append(session, job.project_id, type="job.planned", **said)
+        case "reproduce":
+            events.append(session, job.project_id, type="job.reproduced", **said)
+        case _:
+            events.append(session, job.project_id, type="job.succeeded", **said)
 
 
 def _budget_began(session: Session, job: Job) -> float:

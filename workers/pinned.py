@@ -29,11 +29,12 @@ def write(bench: Bench, classes: Sequence[str], path: Path) -> None:
     """
     ours = bench.ours
     columns: dict[str, Any] = {"target": _targets(ours.y, classes)}
-    columns |= columns_of(ours.task, classes, ours.p)
+    columns |= columns_of(ours.task, classes, ours.p, threshold=ours.threshold)
     if ours.weights is not None:
         columns["weight"] = ours.weights
     if bench.theirs is not None:
-        columns |= {THEIRS + name: values for name, values in columns_of(ours.task, classes, bench.theirs.p).items()}
+        theirs = columns_of(ours.task, classes, bench.theirs.p, threshold=bench.theirs.threshold)
+        columns |= {THEIRS + name: values for name, values in theirs.items()}
     made = {name: pa.array(values) for name, values in columns.items()}
     made |= {COLUMN + name: bench.table.column(name) for name in bench.table.column_names}
     pq.write_table(pa.table(made), path, compression="zstd")
@@ -70,14 +71,16 @@ def _bench(table: pa.Table, document: Mapping[str, Any]) -> Bench:
     y = np.array([classes.index(name) for name in target], dtype=np.float64) if classes else target.astype(np.float64)
     weights = table.column("weight").to_numpy().astype(np.float64) if "weight" in table.column_names else None
 
-    def rows(prefix: str) -> Rows:
-        return Rows(task, y, _answers(table, classes, prefix), said["quantile"], weights)
+    def rows(prefix: str, threshold: float) -> Rows:
+        return Rows(task, y, _answers(table, classes, prefix), said["quantile"], weights, threshold)
 
     gate = Gate.model_validate(document["gate"]["asked"])
     looked_at = [name for name in table.column_names if name.startswith(COLUMN)]
     held = table.select(looked_at).rename_columns([name.removeprefix(COLUMN) for name in looked_at])
+    champion = document["evidence"]["champion"] or {}
+    met = f"{THEIRS}prediction" in table.column_names
     return Bench(
-        rows(""), rows(THEIRS) if f"{THEIRS}prediction" in table.column_names else None, list(document["metrics"]),
+        rows("", said["threshold"]), rows(THEIRS, champion["threshold"]) if met else None, list(document["metrics"]),
         said["metric"], Confidence(sure["level"], sure["asked"], sure["seed"]),
         [Slice.model_validate(each) for each in document["evidence"]["slices"]], gate.rules, held,
     )  # fmt: skip

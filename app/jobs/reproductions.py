@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.http import ModelName, SessionDep, SettingsDep, StrictRoute, Trainer, TrainOnce, VersionNumber
-from app.jobs import service
+from app.jobs import submission
 from app.jobs.schemas import JobOut, ReproduceRequest
 from app.jobs.showing import accepted, accepted_headers
 from app.spec.extras import declared
@@ -20,7 +20,7 @@ def reproduce_version(  # FastAPI's way of asking
     settings: SettingsDep,
 ) -> Response:  # fmt: skip
     """Accepts a job that trains the version again from its pinned rows, and says identical, within_tolerance or diverged."""
-    job = service.reproduce(
+    job = submission.reproduce(
         session, caller.project_id, model=name, version=number, changes=wanted.changes, created_by=caller.key_id,
         extras=declared(settings.extras),
     )  # fmt: skip

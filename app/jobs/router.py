@@ -26,7 +26,7 @@ from app.http import (
     bearer,
     listing,
 )
-from app.jobs import searches, service
+from app.jobs import searches, service, submission
 from app.jobs.schemas import (
     ArtifactList,
     ArtifactOut,
@@ -55,7 +55,7 @@ STREAM_PAGE = 200
 @router.post("", status_code=202, response_model=JobOut, operation_id="create_job")
 def create_job(spec: JobSpec, session: SessionDep, caller: Trainer, once: TrainOnce, settings: SettingsDep) -> Response:
     """Accepts a job: once this answers 202, the job will end in exactly one terminal state."""
-    job = service.submit(
+    job = submission.submit(
         session, spec, project_id=caller.project_id, created_by=caller.key_id, extras=declared(settings.extras)
     )
     return once.answer(202, accepted(job, settings.public_url), headers=accepted_headers(job))
@@ -64,7 +64,7 @@ def create_job(spec: JobSpec, session: SessionDep, caller: Trainer, once: TrainO
 @router.post("/plan", status_code=202, response_model=JobOut, operation_id="plan_job")
 def plan_job(spec: JobSpec, session: SessionDep, caller: Trainer, once: TrainOnce, settings: SettingsDep) -> Response:
     """Accepts a plan: a job that reads the data, trains nothing, and says all that a job of this spec would meet."""
-    job = service.submit(
+    job = submission.submit(
         session, spec, project_id=caller.project_id, created_by=caller.key_id, extras=declared(settings.extras),
         kind="plan",
     )  # fmt: skip

@@ -1,15 +1,50 @@
-"""A version's model card: what it was trained on, how good it is, and how it was let through, in Markdown."""
+"""A version's model card: what it was trained on, how good it is, and how it was let through; Markdown and HTML.
 
-from collections.abc import Iterator, Mapping
+After Mitchell et al. (2019), https://doi.org/10.1145/3287560.3287596.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 
 from app import verdicts
 from app.tables import Job, ModelVersion
 
 PARTS = ("test", "validation")
+STYLE = resources.files("app.registry").joinpath("templates", "card.css").read_text(encoding="utf-8")
+_DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page holds no script, asks for nothing, and may use the one style sheet that this module knows."""
+
+LIMITS = (
+    "The metrics hold for rows drawn as the test rows were. Rows unlike the training data get an answer,"
+    " but nothing here says how good it is.",
+    "Differences between groups were measured only where slices or gaps are shown above.",
+)
+
+_templates = Environment(loader=PackageLoader("app.registry"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
-def card_of(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> str:
+@dataclass(frozen=True)
+class Section:
+    """A part of a card: a paragraph, a list of points, and a table; each may be empty."""
+
+    title: str
+    text: str = ""
+    points: Sequence[str] = ()
+    head: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = field(default=())
+
+
+def markdown(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> str:
     """The card as Markdown; a caller's words in it are made harmless, so that none is read as markup.
 
     Args:
@@ -18,66 +53,94 @@ def card_of(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any
     lines = [f"# {version.model}, version {version.version}", ""]
     if version.description:
         lines += [_plain(version.description), ""]
-    return "\n".join([*lines, *_task(version, job, said), *_metrics(version), *_gate(version), *_origin(version, job)])
+    for section in sections(version, job, said):
+        lines += [f"## {section.title}", ""]
+        lines += [_plain(section.text), ""] if section.text else []
+        lines += [f"- {_plain(point)}" for point in section.points]
+        if section.rows:
+            lines += [_row(section.head), "|---" + "|---:" * (len(section.head) - 1) + "|", *map(_row, section.rows)]
+        lines.append("")
+    return "\n".join(lines)
 
 
-def _task(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def page(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> str:
+    """The card as one HTML page without scripts; see `markdown`."""
+    return _templates.get_template("card.html").render(
+        style=Markup(STYLE), version=version, sections=list(sections(version, job, said)),  # noqa: S704  # its own, known by digest
+    )  # fmt: skip
+
+
+def sections(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> Iterator[Section]:
+    """What a card says, in order."""
+    evaluated = said.get("evaluate", {})
+    yield _task(version, job, said)
+    for part in PARTS:
+        if found := version.metrics.get(part):
+            yield _metrics(part, found, evaluated if part == "test" else {})
+    if slices := [each for each in evaluated.get("slices", []) if each["metrics"]]:
+        yield _slices(slices, said.get("train", {}).get("metric"))
+    if version.gate:
+        yield _gate(version, version.gate)
+    yield Section("What it is not for", points=LIMITS)
+    yield Section("Where it comes from", points=(
+        f"Job: {job.id}", f"Registered: {version.created_at:%Y-%m-%dT%H:%M:%SZ}", f"Spec: {version.spec_digest}",
+        f"Data: {version.data_digest or 'unknown'}", f"Bundle: {version.bundle_digest}, {version.bundle_bytes:,} bytes",
+    ))  # fmt: skip
+
+
+def _task(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> Section:
     task, training = job.spec["task"], job.spec["training"]
-    yield "## What it does"
-    yield ""
-    yield f"- Predicts: {_plain(task['target'])}"
-    yield f"- Task: {_plain(said.get('validate', {}).get('task_type') or task['type'])}"
     members = said.get("tune", {}).get("members") or [said.get("train", {})]
     algorithms = sorted({str(member.get("algorithm", training["algorithm"])) for member in members})
-    yield f"- Algorithm: {_plain(', '.join(algorithms))}"
-    yield from (f"- {_plain(name)}: {_plain(value)}" for name, value in sorted(version.tags.items()))
-    yield ""
+    points = [
+        f"Predicts: {task['target']}", f"Task: {said.get('validate', {}).get('task_type') or task['type']}",
+        f"Algorithm: {', '.join(algorithms)}",
+    ]  # fmt: skip
+    if rows := said.get("evaluate", {}).get("rows"):
+        points.append("Rows: " + ", ".join(f"{count:,} {part}" for part, count in rows.items()))
+    if features := said.get("validate", {}).get("features"):
+        points.append(f"Features: {', '.join(f'{name} ({kind})' for name, kind in features)}")
+    points += [f"{name}: {value}" for name, value in sorted(version.tags.items())]
+    return Section("What it does", points=points)
 
 
-def _metrics(version: ModelVersion) -> Iterator[str]:
-    for part in PARTS:
-        found = version.metrics.get(part)
-        if not found:
-            continue
-        yield f"## How good it is on the {part} part"
-        yield ""
-        yield "| metric | value | low | high |"
-        yield "|---|---:|---:|---:|"
-        for name, said in sorted(found.items()):
-            measured: Mapping[str, Any] = said if isinstance(said, dict) else {"value": said}
-            yield (
-                f"| {_plain(name)} | "
-                + " | ".join(_number(measured.get(key)) for key in ("value", "low", "high"))
-                + " |"
-            )
-        yield ""
+def _metrics(part: str, found: Mapping[str, Any], evaluated: Mapping[str, Any]) -> Section:
+    others = {"best constant": "baseline", "linear model": "linear"}
+    beside = {title: evaluated[name] for title, name in others.items() if evaluated.get(name)}
+    rows = []
+    for name, entry in sorted(found.items()):
+        measured: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"value": entry}
+        own = [_number(measured.get(key)) for key in ("value", "low", "high")]
+        rows.append([name, *own, *(_number(values.get(name, {}).get("value")) for values in beside.values())])
+    return Section(f"How good it is on the {part} part", head=("metric", "value", "low", "high", *beside), rows=rows)
 
 
-def _gate(version: ModelVersion) -> Iterator[str]:
-    if not version.gate:
-        return
-    yield "## How it was let through"
-    yield ""
-    yield f"The gate's verdict: {_plain(version.gate.get('verdict', 'none'))}."
+def _slices(slices: Sequence[Mapping[str, Any]], metric: str | None) -> Section:
+    name = metric if metric in slices[0]["metrics"] else min(slices[0]["metrics"])
+    rows = []
+    for each in slices:
+        where = ", ".join(
+            f"{column} = {'missing' if value is None else value}" for column, value in each["where"].items()
+        )
+        entry = each["metrics"].get(name, {})
+        rows.append([where, f"{each['rows']:,}", *(_number(entry.get(key)) for key in ("value", "low", "high"))])
+    return Section("Where it is worst", head=("rows where", "rows", str(name), "low", "high"), rows=rows)
+
+
+def _gate(version: ModelVersion, gate: Mapping[str, Any]) -> Section:
+    text = f"The gate's verdict: {gate.get('verdict', 'none')}."
     if review := version.facts.get("approved_review"):
-        yield f"A person approved it all the same, in review {_plain(review)}."
-    yield ""
-    for rule in version.gate.get("rules", []):
-        said = f"{verdicts.subject(rule)}, {verdicts.wanted(rule)}"
-        reason = f" ({_plain(rule['reason'])})" if rule.get("reason") else ""
-        yield f"- {_plain(said)}: {_number(rule.get('value'))}, {_plain(rule.get('verdict', ''))}{reason}"
-    yield ""
+        text += f" A person approved it all the same, in review {review}."
+    points = []
+    for rule in gate.get("rules", []):
+        reason = f" ({rule['reason']})" if rule.get("reason") else ""
+        said = f"{verdicts.subject(rule)}, {verdicts.wanted(rule)}: {_number(rule.get('value'))}"
+        points.append(f"{said}, {rule.get('verdict', '')}{reason}")
+    return Section("How it was let through", text=text, points=points)
 
 
-def _origin(version: ModelVersion, job: Job) -> Iterator[str]:
-    yield "## Where it comes from"
-    yield ""
-    yield f"- Job: {job.id}"
-    yield f"- Registered: {version.created_at:%Y-%m-%dT%H:%M:%SZ}"
-    yield f"- Spec: {version.spec_digest}"
-    yield f"- Data: {version.data_digest or 'unknown'}"
-    yield f"- Bundle: {version.bundle_digest}, {version.bundle_bytes:,} bytes"
-    yield ""
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(_plain, cells))} |"
 
 
 def _number(value: Any) -> str:

@@ -59,7 +59,7 @@ def _document(session: Session, *, job: Job, version: ModelVersion, made_by: Map
         "split": {"digest": pinned.get("split"), "rows": evaluated.get("rows"), "seed": spec["split"]["seed"]},
         "task": {
             "type": validated.get("task_type"), "classes": validated.get("classes"), "target": spec["task"]["target"],
-            "quantile": spec["training"]["quantile"], "metric": said.get("train", {}).get("metric"),
+            "quantile": spec["training"]["quantile"], "threshold": evaluated.get("threshold", 0.5), "metric": said.get("train", {}).get("metric"),
         },
         "made_by": {"code": made_by.get("code"), "libraries": dict(made_by.get("libraries", {}))},
         "predictions": {"test": pinned.get("predictions_test"), "judged": pinned.get("judged")},
@@ -74,7 +74,11 @@ def _document(session: Session, *, job: Job, version: ModelVersion, made_by: Map
 
 
 def _compared_with(champion: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if champion is None else {name: champion.get(name) for name in ("version", "job_id", "reason")}
+    return (
+        None
+        if champion is None
+        else {name: champion.get(name) for name in ("version", "job_id", "reason", "threshold")}
+    )
 
 
 def _approval(session: Session, version: ModelVersion) -> dict[str, Any] | None:
@@ -98,6 +102,12 @@ def find(session: Session, project_id: str, *, model: str, version: int) -> Rece
     if found is None:
         raise NotFound("That version has no receipt.", hint="See GET /v1/models/{name}/versions.")
     return found
+
+
+def made_by(session: Session, version: ModelVersion) -> dict[str, Any]:
+    """`code` and `libraries` that made the version, as its receipt has them; empty where it has none."""
+    found = session.get(Receipt, (version.project_id, version.model, version.version))
+    return dict(found.receipt["document"]["made_by"]) if found else {}
 
 
 def digests(session: Session, project_id: str, *, model: str, versions: list[int]) -> dict[int, str]:

@@ -2,10 +2,9 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path
-from fastapi.responses import RedirectResponse, Response
+from fastapi import APIRouter, Header, Path, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from app import signing
 from app.aliases import require_version
 from app.errors import NotFound, PreconditionRequired
 from app.http import (
@@ -22,9 +21,7 @@ from app.http import (
     listing,
 )
 from app.problems import declared
-from app.receipts import fingerprint
-from app.registry import comparing, receipts, service
-from app.registry.card import card_of
+from app.registry import card, comparing, receipts, service
 from app.registry.schemas import (
     AliasOut,
     AliasRequest,
@@ -37,17 +34,14 @@ from app.registry.schemas import (
     MoveOut,
     ReceiptList,
     ReceiptOut,
-    SigningKeyList,
-    SigningKeyOut,
     SourceOut,
     VersionDetail,
     VersionList,
     VersionOut,
 )
-from app.tables import Alias, Job, ModelVersion, RegisteredModel, Review
+from app.tables import Alias, Job, RegisteredModel, Review
 
 router = APIRouter(prefix="/v1/models", route_class=StrictRoute, tags=["models"])
-keys = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["models"])
 AliasName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{1,62}$", examples=["champion"])]
 IfMatch = Annotated[str | None, Header(max_length=1_000, description="the ETag of the alias or of its model; needed")]
 MOVES = declared(412, 428)
@@ -77,7 +71,7 @@ def list_versions(
     rows = service.versions(session, caller.project_id, model=name, after=page.after_number, limit=page.limit + 1)
     aliases = service.aliases_of(session, caller.project_id, models=[name])[name]
     digests = receipts.digests(session, caller.project_id, model=name, versions=[row.version for row in rows])
-    shown = [VersionOut.model_validate(_version(row, aliases, digests, settings.public_url)) for row in rows]
+    shown = [VersionOut.model_validate(version_document(row, aliases, digests, settings.public_url)) for row in rows]
     return listing(shown, limit=page.limit, key=lambda row: [row.version])
 
 
@@ -89,18 +83,25 @@ def get_version(
     row = require_version(session, caller.project_id, model=name, version=number)
     aliases = service.aliases_of(session, caller.project_id, models=[name])[name]
     digests = receipts.digests(session, caller.project_id, model=name, versions=[number])
-    return VersionDetail.model_validate(_version(row, aliases, digests, settings.public_url))
+    return VersionDetail.model_validate(version_document(row, aliases, digests, settings.public_url))
 
 
 @router.get(
     "/{name}/versions/{number}/card", operation_id="get_version_card", response_class=Response,
-    responses={200: {"description": "Markdown", "content": {"text/markdown": {"schema": {"type": "string"}}}}},
+    responses={200: {"description": "Markdown, or with Accept: text/html a page", "content": {
+        "text/markdown": {"schema": {"type": "string"}}, "text/html": {"schema": {"type": "string"}},
+    }}},
 )  # fmt: skip
-def get_version_card(name: ModelName, number: VersionNumber, caller: Reader, session: SessionDep) -> Response:
-    """The version's model card, for people."""
+def get_version_card(
+    request: Request, name: ModelName, number: VersionNumber, caller: Reader, session: SessionDep
+) -> Response:
+    """The version's model card, for people: Markdown, or with `Accept: text/html` a page."""
     row = require_version(session, caller.project_id, model=name, version=number)
-    text = card_of(row, session.get_one(Job, row.job_id), service.outputs_of(session, row.job_id))
-    return Response(text, media_type="text/markdown", headers={"X-Content-Type-Options": "nosniff"})
+    job, said = session.get_one(Job, row.job_id), service.outputs_of(session, row.job_id)
+    headers = {"X-Content-Type-Options": "nosniff", "Vary": "Accept"}
+    if "text/html" in request.headers.get("accept", ""):
+        return HTMLResponse(card.page(row, job, said), headers={**headers, "Content-Security-Policy": card.POLICY})
+    return Response(card.markdown(row, job, said), media_type="text/markdown", headers=headers)
 
 
 @router.get("/{name}/versions/{number}/lineage", operation_id="get_version_lineage")
@@ -111,10 +112,12 @@ def get_version_lineage(name: ModelName, number: VersionNumber, caller: Reader, 
     review_id = row.facts.get("approved_review")
     review = session.get(Review, review_id) if review_id else None
     aliases = service.aliases_of(session, caller.project_id, models=[name])[name]
+    made_by = receipts.made_by(session, row)
     return LineageOut(
         model=name, version=number, job_id=job.id, spec_digest=row.spec_digest, data_digest=row.data_digest,
         sources=[SourceOut.model_validate(source) for source in service.sources_of(job)],
         artifacts=[ArtifactOut.model_validate(found) for found in service.artifacts_of(session, job.id)],
+        code=made_by.get("code"), libraries=made_by.get("libraries", {}), test_set_uses=service.test_set_uses(session, job),
         review_id=review_id, approved_by=review.decided_by if review else None,
         deployment_ids=service.deployments_of(session, row),
         aliases=[alias for alias, version in aliases.items() if version == number],
@@ -160,17 +163,6 @@ def list_receipts(name: ModelName, caller: Reader, session: SessionDep, page: Pa
     rows = receipts.page(session, caller.project_id, model=name, after=page.after_number, limit=page.limit + 1)
     shown = [ReceiptOut.model_validate(row.receipt) for row in rows]
     return listing(shown, limit=page.limit, key=lambda row: [row.document["version"]])
-
-
-@keys.get("/signing-keys", operation_id="list_signing_keys")
-def list_signing_keys(caller: Reader, session: SessionDep) -> SigningKeyList:
-    """The public keys that check the project's receipts."""
-    rows = signing.public_keys(session, caller.project_id)
-    return SigningKeyList(items=[
-        SigningKeyOut(
-            id=row.id, public_key=row.public_key, fingerprint=fingerprint(row.public_key), created_at=row.created_at
-        ) for row in rows
-    ])  # fmt: skip
 
 
 @router.get("/{name}/history", operation_id="list_alias_moves", response_model=MoveList)
@@ -228,14 +220,6 @@ def _tags(header: str | None) -> frozenset[str]:
 
 def _model(row: RegisteredModel, aliases: dict[str, int]) -> ModelOut:
     return ModelOut(name=row.name, latest_version=row.last_version, aliases=aliases, created_at=row.created_at)
-
-
-def _version(row: ModelVersion, aliases: dict[str, int], digests: dict[int, str], public_url: str) -> dict[str, Any]:
-    shown = {column.key: getattr(row, column.key) for column in ModelVersion.__table__.columns}
-    shown["url"] = service.version_url(public_url, row.model, row.version)
-    shown["receipt_digest"] = digests.get(row.version)
-    shown["aliases"] = [alias for alias, version in aliases.items() if version == row.version]
-    return shown
 
 
 def _alias(row: Alias, response: Response) -> AliasOut:

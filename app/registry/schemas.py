@@ -128,6 +128,11 @@ class LineageOut(BaseModel):
     data_digest: str | None
     sources: list[SourceOut]
     artifacts: list[ArtifactOut]
+    code: str | None = Field(description="digest of the code that made it; null where nobody wrote it down")
+    libraries: dict[str, str] = Field(description="versions of the libraries that made it")
+    test_set_uses: int | None = Field(
+        description="how many candidates were judged by the same test rows, this one among them"
+    )
     review_id: str | None = Field(description="the review that let the version through, if the gate had refused it")
     approved_by: str | None
     deployment_ids: list[str]

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app import events
 from app.aliases import lock_model, move_alias
@@ -233,6 +233,29 @@ def outputs_of(session: Session, job_id: str) -> dict[str, dict[str, Any]]:
 def artifacts_of(session: Session, job_id: str) -> list[Artifact]:
     """The artifacts of the job that made a version, by name."""
     return list(session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
+
+
+def test_set_uses(session: Session, job: Job) -> int | None:
+    """How many candidates of the project were judged by the same test rows as that of `job`, itself among them.
+
+    The rows are the same where the snapshot and its division are. None where they are not written down.
+    """
+    frozen = {row.name: row.digest for row in artifacts_of(session, job.id) if row.name in {"snapshot", "split"}}
+    if len(frozen) < 2:
+        return None
+    snapshot, split = aliased(Artifact), aliased(Artifact)
+    query = (
+        select(func.count())
+        .select_from(Job)
+        .join(snapshot, (snapshot.job_id == Job.id) & (snapshot.name == "snapshot"))
+        .join(split, (split.job_id == Job.id) & (split.name == "split"))
+        .join(JobStage, (JobStage.job_id == Job.id) & (JobStage.name == "evaluate") & JobStage.output.is_not(None))
+        .where(
+            Job.project_id == job.project_id, Job.kind == "train", snapshot.digest == frozen["snapshot"],
+            split.digest == frozen["split"],
+        )
+    )  # fmt: skip
+    return session.scalar(query)
 
 
 def deployments_of(session: Session, version: ModelVersion) -> list[str]:

@@ -106,6 +106,10 @@ class JobSpec(Part):
         losses = {self.training.params.get("loss", "auto"), *searched}
         if losses != {"auto"} and (kind in {"binary", "multiclass"} or self.training.objective != "auto"):
             raise ValueError("the parameter loss is for regression with training.objective auto")
+        if self.training.calibrate and kind == "regression":
+            raise ValueError("training.calibrate is for classes, not for numbers")
+        if self.training.tune_threshold and kind in {"regression", "multiclass"}:
+            raise ValueError("training.tune_threshold is for two classes")
         if self.training.monotone and kind == "multiclass":
             raise ValueError("training.monotone is for binary and regression tasks: several classes have no order")
         unheld = [name for name in self.searched_algorithms() if name in {"lightgbm", "xgboost"}]

@@ -28,6 +28,10 @@ class Training(Part):
     """The quantile that objective `quantile` predicts."""
     huber_delta: Annotated[float, Field(gt=0, le=1e12)] = 1.0
     """Where Huber's loss turns from squares to absolute errors, in units of the target's standard deviation."""
+    calibrate: bool = False
+    """Whether probabilities are calibrated on validation rows: by a sigmoid for two classes, by a temperature for more."""
+    tune_threshold: Literal["f1", "accuracy", "balanced_accuracy", "mcc"] | None = None
+    """Of two classes, from which probability the second is predicted: what makes this metric best on validation rows."""
     monotone: dict[Column, Literal["increasing", "decreasing"]] = Field(default={}, max_length=1_000)
     """Columns of numbers that the prediction may only rise, or only fall, with."""
 

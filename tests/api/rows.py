@@ -9,7 +9,7 @@ from app.accounts.schemas import KeyRequest
 from app.accounts.service import make_key, make_project
 from app.db import transaction
 from app.ids import new_id
-from app.jobs.service import submit
+from app.jobs.submission import submit
 from app.moves import move_job
 from app.registry.service import register
 from app.reviews.service import open_review

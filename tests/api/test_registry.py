@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from app.db import transaction
+from app.tables import Artifact
 from tests.api.rows import BUNDLE, PUBLIC_URL, Tenant, register_job
 
 ALIAS = "/v1/models/late-flights/aliases/champion"
@@ -227,6 +229,25 @@ def test_lineage_names_the_job_the_sources_and_the_digests(tenant: Tenant):
     assert shown["sources"][0]["names"]["dataset_id"].startswith("ds_")
     assert shown["data_digest"] == "sha256:" + "a" * 64
     assert shown["review_id"] is None
+
+
+def test_lineage_counts_how_often_the_same_test_rows_have_judged(tenant: Tenant):
+    def judged(split: str, **given: Any) -> int:
+        job_id = tenant.measured({"test_rows": 10}, **given)
+        with transaction(tenant.engine) as session:
+            for name, digest in (("snapshot", "sha256:s"), ("split", split)):
+                session.add(Artifact(
+                    job_id=job_id, name=name, stage="split", digest=digest, size_bytes=1, media_type="x/y"
+                ))  # fmt: skip
+            session.flush()
+            return register_job(session, job_id, tenant.vault)
+
+    one, two, other = judged("sha256:a"), judged("sha256:a"), judged("sha256:b")
+    uses = [
+        tenant.get(f"/v1/models/late-flights/versions/{number}/lineage").json()["test_set_uses"]
+        for number in (one, two, other)
+    ]
+    assert uses == [2, 2, 1]
 
 
 def test_the_bundle_is_a_redirect_to_the_stored_bytes(tenant: Tenant):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.jobs.service import merged
+from app.jobs.submission import merged
 from tests.api.rows import Tenant
 
 

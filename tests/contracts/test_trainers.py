@@ -548,3 +548,21 @@ def test_a_worker_without_the_extra_says_what_installs_it(name, tmp_path, monkey
             work()
         assert refused.value.stable_code == "extra_missing"
         assert refused.value.hint == f"pip install 'trainhouse[{name}]'"
+
+
+@each_task
+def test_exact_contributions_add_up_to_the_raw_score(trainer, task):
+    data = rows(task)
+    model = fitted(trainer, data)
+    x, classes = data.x[:20], len(data.classes)
+    found = model.contributions(x)
+    if found is None:
+        assert trainer.filename in {"model.json", "model.npz"}, "linear models and forests have none"
+        return
+    assert found.shape == ((20, classes, x.shape[1] + 1) if classes > 2 else (20, x.shape[1] + 1))
+    raw, predicted = found.sum(axis=-1), model.predict(x)
+    if classes == 2:
+        raw, predicted = 1 / (1 + np.exp(-raw)), predicted[:, 1]
+    elif classes:
+        raw = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
+    assert np.allclose(raw, predicted, rtol=1e-4, atol=1e-4)

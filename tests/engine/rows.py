@@ -7,6 +7,7 @@ from sqlalchemy import Engine, text
 from app.db import transaction
 from app.ids import new_id
 from app.jobs import service as jobs
+from app.jobs.submission import submit
 from app.spec.job import JobSpec, parse_spec
 from app.tables import Dataset, Job, Project
 
@@ -34,7 +35,7 @@ def a_job(engine: Engine, **parts: Any) -> str:
         )  # fmt: skip
         session.add(dataset)
         session.flush()
-        return jobs.submit(session, a_spec(dataset.id, **parts), project_id=project.id, created_by="key", extras=()).id
+        return submit(session, a_spec(dataset.id, **parts), project_id=project.id, created_by="key", extras=()).id
 
 
 def the_job(engine: Engine, job_id: str) -> Job:

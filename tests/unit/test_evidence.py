@@ -204,3 +204,24 @@ def test_every_task_has_its_curves_and_baselines(tmp_path, task, target):
     assert set(report["curves"]) == (
         {"residuals", "distribution"} if task == "regression" else {"calibration", "distribution"}
     )
+
+
+@pytest.mark.parametrize(("algorithm", "method"), [("lightgbm", "tree_shap"), ("linear", "permutation")])
+def test_the_report_says_what_features_do(tmp_path, algorithm, method):
+    _, _, ctx = judged(tmp_path, {"training": {"algorithm": algorithm, "max_iterations": 40}})
+    said = json.loads(ctx.workspace.get("evaluation").read_text())["contributions"]
+    assert said["method"] == method
+    assert said["features"][0]["feature"] == "hour"
+    if method == "tree_shap":
+        example = said["examples"][0]
+        assert abs(example["base"] + sum(example["contributions"].values()) - example["raw_score"]) < 1e-6
+    else:
+        assert said["features"][0]["loss"] > 0.05
+        assert said["features"][-1]["loss"] < 0.02, "noise costs nothing"
+
+
+def test_a_report_without_explanations_leaves_them_out(tmp_path):
+    _, _, ctx = judged(tmp_path, {"evaluation": {"explain": False}})
+    report = json.loads(ctx.workspace.get("evaluation").read_text())
+    assert "contributions" not in report
+    assert "importances" not in report

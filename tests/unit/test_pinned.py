@@ -21,7 +21,7 @@ RULES = [
     {"metric": "log_loss", "max": 0.01},
 ]  # fmt: skip
 SPEC = {
-    "gate": {"judge_by": "low", "rules": RULES}, "evaluation": {"slices": [{"columns": ["hour"], "min_rows": 5}]},
+    "training": {"max_iterations": 40, "calibrate": True, "tune_threshold": "f1"}, "gate": {"judge_by": "low", "rules": RULES}, "evaluation": {"slices": [{"columns": ["hour"], "min_rows": 5}]},
     "task": {"target": "late", "weight_column": "weight"},
 }  # fmt: skip
 
@@ -39,10 +39,10 @@ def decided(tmp_path_factory):
     document = {
         "format": FORMAT, "model": "m", "version": 1, "previous": None, "approval": None, "metrics": said["metrics"],
         "confidence": said["confidence"], "gate": {"asked": ctx.spec.resolved()["gate"], "found": told(outcome)},
-        "task": {"type": "binary", "classes": ["no", "yes"], "quantile": 0.5, "metric": "roc_auc"},
+        "task": {"type": "binary", "classes": ["no", "yes"], "quantile": 0.5, "threshold": said["threshold"], "metric": "roc_auc"},
         "predictions": {"judged": "sha256:" + hashlib.sha256(rows.read_bytes()).hexdigest()},
         "evidence": {
-            "champion": {"version": 3, "job_id": "job_before"}, "costs": said["costs"],
+            "champion": {"version": 3, "job_id": "job_before", "threshold": 0.5}, "costs": said["costs"],
             "slices": ctx.spec.resolved()["evaluation"]["slices"],
         },
     }  # fmt: skip

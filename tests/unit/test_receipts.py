@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import hashlib
 import json
 
 import pytest
@@ -89,6 +90,16 @@ def test_the_command_reads_lists_and_single_files_and_says_where_it_breaks(tmp_p
     whole.write_text(json.dumps(made))
     assert check([whole], key=None, rows=None, say=said.append) == 1
     assert said[-1].startswith("BROKEN  version 7: ")
+    bundle = tmp_path / "bundle.zip"
+    bundle.write_bytes(b"a bundle")
+    named = signed(
+        {**made[0]["document"], "bundle": {"digest": "sha256:" + hashlib.sha256(b"a bundle").hexdigest()}}, KEY
+    )
+    one.write_text(json.dumps(named))
+    assert check([one], key=None, rows=None, say=said.append, bundle=bundle) == 0
+    bundle.write_bytes(b"A bundle")
+    assert check([one], key=None, rows=None, say=said.append, bundle=bundle) == 1
+    assert check([one], key=None, rows=None, say=said.append, bundle=tmp_path / "nowhere") == 2
     whole.write_text('[1, "two", null]')
     assert check([whole], key=None, rows=None, say=said.append) == 1
     assert said[-1].startswith("BROKEN  receipt 1: it is no receipt")

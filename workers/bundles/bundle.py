@@ -26,6 +26,7 @@ from workers.table import coerce
 from workers.terms import TaskType
 from workers.trainers import ensemble
 from workers.trainers.ensemble import Ensemble, Packed
+from workers.trainers.finishing import Finish
 
 if TYPE_CHECKING:
     from workers.engineering.derived import Derivation
@@ -169,7 +170,9 @@ class Bundle:
         Raises:
             InvalidData: an input column is missing.
         """
-        return pd.DataFrame(columns_of(self.task, self.metadata["classes"], self.raw(frame)), index=frame.index)
+        threshold = self.fitted.finish.threshold
+        found = columns_of(self.task, self.metadata["classes"], self.raw(frame), threshold=threshold)
+        return pd.DataFrame(found, index=frame.index)
 
 
 def inputs_of(input_columns: Sequence[str], derivation: "Derivation | None") -> tuple[str, ...]:
@@ -198,7 +201,8 @@ def open_bundle(path: Path, *, threads: int = 1) -> Bundle:
     files = unpack(path)
     try:
         metadata = json.loads(files[METADATA])
-        fitted = ensemble.opened(members_of(metadata, files), threads=threads)
+        finish = Finish.of(metadata.get("finish"))
+        fitted = ensemble.opened(members_of(metadata, files), threads=threads, finish=finish)
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, ENCODER).write_bytes(files[ENCODER])
             encoder = encoding.load(Path(folder, ENCODER))

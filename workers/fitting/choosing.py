@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from app.errors import InvalidSpec
 from workers.context import Blob, Context, TrialResult
@@ -15,9 +17,11 @@ from workers.fitting.greedy import Judge, selected
 from workers.fitting.keeping import load_predictions, loss_of, may_be_chosen, within, worth_keeping
 from workers.fitting.rows import matrix_of, measured, metric_for, scored_rows
 from workers.matrix.prepared import Prepared
-from workers.measures.samples import Floats
+from workers.measures.samples import Floats, Rows
+from workers.measures.scoring import values
 from workers.search.plan import Plan
 from workers.trainers.contract import fold_weights
+from workers.trainers.finishing import Finish, calibration, thresholds
 
 WORTH = 1e-3
 """Where the caller left it open, several models answer only if they lower the best one's loss by this share."""
@@ -112,6 +116,11 @@ def _of_train(ctx: Context, trained: Mapping[str, Any]) -> Contender:
     )  # fmt: skip
 
 
+def only_trained(ctx: Context) -> tuple[Contender, float]:
+    """The train stage's fit as the only member."""
+    return _of_train(ctx, ctx.outputs["train"]), 1.0
+
+
 def _seconds(facts: Mapping[str, Any]) -> float:
     return float(facts.get("fit_seconds", 0.0))
 
@@ -175,6 +184,31 @@ def judged(ctx: Context, members: Weighted) -> Judged:
     return Judged(
         metrics[metric_for(ctx, data.task)]["value"], metrics, _spread(ctx, data, mean, folds=folds)
     )  # fmt: skip
+
+
+def finish_for(ctx: Context, members: Weighted) -> Finish:
+    """What is done to the answers of `members` together, learned from the rows that none of them had learned from."""
+    data, training = matrix_of(ctx), ctx.spec.training
+    if not data.classes or not (training.calibrate or training.tune_threshold):
+        return Finish()
+    rows = scored_rows(data, _folds(ctx))
+    predicted = [(each.predicted(ctx), weight) for each, weight in members]
+    mean: Floats = sum((weight * each for each, weight in predicted), 0.0 * predicted[0][0]).astype(np.float64)
+    y, weights = data.y[rows], fold_weights(data, rows)
+    finish = calibration(y, mean, weights) if training.calibrate else Finish()
+    if training.tune_threshold is None or data.task != "binary":
+        return finish
+    return replace(finish, threshold=_threshold(y, finish.calibrated(mean), weights, metric=training.tune_threshold))
+
+
+def _threshold(y: Floats, p: Floats, weights: Floats | None, *, metric: str) -> float:
+    """The threshold with the best value of the metric; of equal ones the nearest to 0.5, then the lower."""
+    best = (-np.inf, 0.0, 0.5)
+    for threshold in thresholds(p[:, 1]).tolist():
+        value = values(Rows("binary", y, p, weights=weights, threshold=threshold), [metric])[metric]["value"]
+        if value is not None:
+            best = max(best, (value, -abs(threshold - 0.5), threshold))
+    return best[2]
 
 
 def _spread(ctx: Context, data: Prepared, mean: Floats, *, folds: int) -> float | None:

@@ -114,7 +114,7 @@ def check_metrics(spec: JobSpec, task: TaskType) -> None:
     """Nothing, where every metric that `spec` names is one of the task that the data turned out to be.
 
     Raises:
-        InvalidSpec: `metric_does_not_fit`, with one violation for each that is not.
+        InvalidSpec: `metric_does_not_fit`, with one violation for each that is not; `finish_does_not_fit`.
     """
     named = {"/tuning/metric": metric_of(spec.tuning.metric, task, spec.training.objective)}
     named |= {f"/evaluation/metrics/{place}": name for place, name in enumerate(spec.evaluation.metrics)}
@@ -132,4 +132,15 @@ def check_metrics(spec: JobSpec, task: TaskType) -> None:
         raise InvalidSpec(
             f"The target makes this a {task} task, which has no {wrong[0].message.split(' ')[0]}.",
             code="metric_does_not_fit", hint="Choose other metrics, or name task.type.", violations=wrong,
+        )  # fmt: skip
+    asked = {"/training/calibrate": spec.training.calibrate and task == "regression",
+             "/training/tune_threshold": spec.training.tune_threshold is not None and task != "binary"}  # fmt: skip
+    unfit = [
+        Violation(pointer, "finish_does_not_fit", f"A {task} task has nothing for it.", "Leave it out.")
+        for pointer, is_unfit in asked.items() if is_unfit
+    ]  # fmt: skip
+    if unfit:
+        raise InvalidSpec(
+            f"The target makes this a {task} task, which {unfit[0].pointer.rsplit('/', 1)[1]} is not for.",
+            code="finish_does_not_fit", hint=unfit[0].hint, violations=unfit,
         )  # fmt: skip

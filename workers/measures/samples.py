@@ -25,6 +25,7 @@ class Rows:
         p: (rows, classes) probabilities, or (rows,) numbers.
         quantile: Which one `p` is meant to be, where a metric asks.
         weights: (rows,) how much each row counts; None where all count alike.
+        threshold: Of two classes, the probability from which the second is predicted.
     """
 
     task: TaskType
@@ -32,6 +33,7 @@ class Rows:
     p: Floats
     quantile: float = 0.5
     weights: Floats | None = None
+    threshold: float = 0.5
     kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -57,7 +59,7 @@ class Rows:
     @cached_property
     def predicted(self) -> npt.NDArray[np.int64]:
         """(rows,) the class that is predicted."""
-        return chosen_classes(self.p)
+        return chosen_classes(self.p, self.threshold)
 
     @cached_property
     def missing_class(self) -> bool:

@@ -51,7 +51,7 @@ def run(ctx: Context) -> Done:
         evidence, bench = gathered(ctx, data, fitted, predicted, names)
         ctx.progress(3, 4)
         report = _report(ctx, data, fitted, predicted, evidence, validation)
-    _put_predictions(ctx, data, predicted)
+    _put_predictions(ctx, data, predicted, threshold=fitted.finish.threshold)
     rows = ctx.workspace.scratch / "judged.parquet"
     pinned.write(bench, data.classes, rows)
     ctx.workspace.put("judged", rows, PARQUET)
@@ -63,7 +63,7 @@ def run(ctx: Context) -> Done:
     return Done(
         summary={"rows": evidence["rows"], "metrics": {name: entry["value"] for name, entry in test.items()}},
         output={
-            **evidence, "test_rows": evidence["rows"], "validation": validation, "baseline": report["baseline"],
+            **evidence, "test_rows": evidence["rows"], "threshold": fitted.finish.threshold, "validation": validation, "baseline": report["baseline"],
             "linear": report["linear"], "rows": report["rows"],
         },
         warnings=tuple(
@@ -83,22 +83,30 @@ def _report(
     validation: dict[str, Any],
 ) -> dict[str, Any]:
     held, names = data.where("test"), list(evidence["metrics"])
-    rows = Rows(data.task, data.y[held], predicted, weights=fold_weights(data, np.flatnonzero(held)))
+    rows = Rows(
+        data.task, data.y[held], predicted, weights=fold_weights(data, np.flatnonzero(held)),
+        threshold=fitted.finish.threshold,
+    )  # fmt: skip
     report: dict[str, Any] = {
         "task": data.task, "classes": list(data.classes),
         "rows": {part: int(data.where(part).sum()) for part in PARTS},
         "metrics": {"test": evidence["metrics"], "validation": validation},
         **{name: evidence[name] for name in ("confidence", "champion", "slices", "gaps", "costs")},
         "baseline": explain.baseline(data, names, ctx.spec.training), "linear": explain.linear(ctx, data, names),
-        "importances": explain.importances(fitted, data) if ctx.spec.evaluation.explain else [],
-        "curves": curves.of_rows(rows),
+        "curves": curves.of_rows(rows), "finish": fitted.finish.document(),
     }  # fmt: skip
+    if ctx.spec.evaluation.explain:
+        metric = ctx.outputs["train"]["metric"]
+        report["importances"] = explain.importances(fitted, data)
+        report["contributions"] = explain.explained(
+            fitted, data, metric=metric, quantile=ctx.spec.training.quantile, seed=ctx.seed
+        )
     if data.classes and len(data.classes) <= MOST_CLASSES_IN_MATRIX:
         report["confusion"] = {"labels": list(data.classes), "counts": Sample.whole(rows).cells[0].tolist()}
     return report
 
 
-def _put_predictions(ctx: Context, data: Prepared, predicted: Floats) -> None:
+def _put_predictions(ctx: Context, data: Prepared, predicted: Floats, *, threshold: float) -> None:
     held = data.where("test")
     columns: dict[str, Any] = {
         "row": pa.array(data.row[held], pa.int64()),
@@ -109,7 +117,7 @@ def _put_predictions(ctx: Context, data: Prepared, predicted: Floats) -> None:
     else:
         names = np.asarray(data.classes, dtype=object)
         columns["target"] = pa.array(names[data.y[held].astype(np.int64)], pa.string())
-    answers = columns_of(data.task, data.classes, predicted)
+    answers = columns_of(data.task, data.classes, predicted, threshold=threshold)
     columns.update({name: pa.array(values) for name, values in answers.items()})
     path = ctx.workspace.scratch / "predictions_test.parquet"
     pq.write_table(pa.table(columns), path, compression="zstd")

@@ -23,6 +23,7 @@ from workers.table import coerce, columns, snapshot
 from workers.threads import limited
 from workers.trainers import ensemble
 from workers.trainers.ensemble import Packed
+from workers.trainers.finishing import Finish
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,13 +85,16 @@ def prove(ctx: Context, path: Path, rows: Golden, *, expected: Sequence[Floats])
     answered = golden.ask(path, rows, scratch=ctx.workspace.scratch, deadline=ctx.deadline)
     golden.compare(predicted, answered, tolerance=tolerance)
     validated = ctx.outputs["validate"]
-    known = columns_of(validated["task_type"], validated["classes"], answered[: rows.known.num_rows])
+    known = columns_of(
+        validated["task_type"], validated["classes"], answered[: rows.known.num_rows],
+        threshold=ctx.outputs["evaluate"]["threshold"],
+    )  # fmt: skip
     for name, values in known.items():
         if values.dtype == np.float64:
             evaluated = rows.evaluated[name].to_numpy(np.float64)
             golden.compare(evaluated, values, tolerance=EVALUATED_TOLERANCE)
-        elif name != "prediction":
-            raise ParityFailed(f"The bundle's column {name} is no number.")
+        elif list(values) != list(rows.evaluated[name]):
+            raise ParityFailed(f"The bundle's column {name} is not what the evaluation said.")
 
 
 def predicted_here(ctx: Context, blocks: Sequence[Floats]) -> tuple[Floats, float]:
@@ -134,6 +138,8 @@ def metadata_of(
     files = ensemble.names_of(members)
     told = [{**member.document(), "file": file} for member, file in zip(members, files, strict=True)]
     algorithms = sorted({member.algorithm for member in members})
+    finish = ensemble.finish_of(ctx.workspace.get("model"))
+    finished = {} if finish == Finish() else {"finish": finish.document()}
     alike = all((each.algorithm, each.params) == (members[0].algorithm, members[0].params) for each in members)
     return {
         "format": FORMAT, "model": ctx.spec.model, "task": validated["task_type"], "target": ctx.spec.task.target,
@@ -142,7 +148,7 @@ def metadata_of(
         "iterations": sum(member.iterations for member in members), "seed": ctx.seed,
         "rows": evaluated["rows"],
         "metrics": {"test": evaluated["metrics"], "validation": evaluated["validation"]},
-        "baseline": evaluated["baseline"],
+        "baseline": evaluated["baseline"], **finished,
         "libraries": card.library_versions(algorithms, derived=bool(ctx.spec.data.features.columns)),
         "lineage": _lineage(ctx, features),
         "digests": {

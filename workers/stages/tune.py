@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workers.context import Context, Done, FanOut, Skipped, Warned
-from workers.fitting.choosing import Judged, chosen, judged
+from workers.fitting.choosing import Judged, chosen, finish_for, judged, only_trained
 from workers.fitting.lanes import finals
 from workers.fitting.refit import Final
 from workers.fitting.rows import forget
@@ -13,6 +13,7 @@ from workers.search.facts import facts_of
 from workers.search.insight import insight
 from workers.search.plan import Plan, planned
 from workers.trainers import ensemble
+from workers.trainers.finishing import Finish
 
 STATES = ("complete", "pruned", "failed", "lost")
 UNTIMELY = frozenset({"no_time", "timed_out"})
@@ -36,10 +37,11 @@ def run(ctx: Context) -> Done | FanOut:
     if not searched and not plan.refit and not trained["folds"]:
         return _skipped(ctx, trained)
     members = finals(ctx, chosen(ctx, plan=plan), plan=plan)
-    worth = judged(ctx, tuple((final.contender, final.weight) for final in members))
+    weighted = tuple((final.contender, final.weight) for final in members)
+    worth, finish = judged(ctx, weighted), finish_for(ctx, weighted)
     output = told(members, worth, metric=trained["metric"], folds=trained["folds"])
     path = ctx.workspace.scratch / "model"
-    ensemble.write([member for final in members for member in final.packed], path)
+    ensemble.write([member for final in members for member in final.packed], path, finish=finish)
     ctx.workspace.put("model", path, ensemble.MEDIA_TYPE)
     learned = insight(ctx.spec, facts_of(ctx.outputs), ctx.trials)
     _put_search(ctx, {**learned, "chosen": dict(output)})
@@ -51,8 +53,13 @@ def run(ctx: Context) -> Done | FanOut:
 
 
 def _skipped(ctx: Context, trained: Mapping[str, Any]) -> Skipped:
-    """The train stage's model goes on as it is."""
-    ctx.workspace.put("model", ctx.workspace.get("model_train"), ensemble.MEDIA_TYPE)
+    """The train stage's model goes on, finished where the spec asks for it."""
+    finish = finish_for(ctx, (only_trained(ctx),))
+    path = ctx.workspace.get("model_train")
+    if finish != Finish():
+        members, path = ensemble.read(path), ctx.workspace.scratch / "model"
+        ensemble.write(members, path, finish=finish)
+    ctx.workspace.put("model", path, ensemble.MEDIA_TYPE)
     kept = {name: trained[name] for name in ("params", "iterations", "value", "metric", "metrics", "folds")}
     return Skipped(
         summary={"strategy": "none"},

@@ -94,6 +94,12 @@ class CatboostFitted(Fitted):
         """Shares of how much predictions move when a feature does, in CatBoost's own measure; `x` is not needed."""
         return shares(np.asarray(self.model.get_feature_importance(type="PredictionValuesChange"), dtype=np.float64))
 
+    def contributions(self, x: Floats) -> Floats:
+        """See `Fitted.contributions`."""
+        rows = _pool(x, self.categorical, threads=self.threads)
+        found = self.model.get_feature_importance(rows, type="ShapValues", thread_count=self.threads)
+        return np.asarray(found, dtype=np.float64)
+
     def save(self, path: Path) -> None:
         """CatBoost's binary format with no more beside the trees than it takes to predict."""
         about = self.model.get_metadata()

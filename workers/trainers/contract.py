@@ -116,6 +116,15 @@ class Fitted(ABC):
     def importances(self, x: Floats) -> Floats:
         """(features,) shares that add up to 1, or zeros where no feature matters; `x` (rows, features) is a sample."""
 
+    def contributions(self, x: Floats) -> Floats | None:  # noqa: ARG002  # most models have none
+        """What each feature adds to the raw score of each row of `x` (rows, features), exactly, or None where none are known.
+
+        (rows, features + 1) for numbers and two classes, otherwise (rows, classes, features + 1); the last is where all
+        begin, and they add up to the raw score: the number or its logarithm, the log odds, the logits. For trees these are
+        Shapley values (Lundberg et al., 2020, https://doi.org/10.1038/s42256-019-0138-9).
+        """
+        return None
+
     @abstractmethod
     def save(self, path: Path) -> None:
         """Writes the model to `path`, the same bytes for the same model."""

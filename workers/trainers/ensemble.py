@@ -4,13 +4,14 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from app.errors import DigestMismatch
 from workers.trainers import TRAINERS
 from workers.trainers.contract import Fitted, Floats
+from workers.trainers.finishing import Finish
 
 FORMAT = "trainhouse-model-1"
 ABOUT = "members.json"
@@ -52,11 +53,13 @@ class Ensemble:
         members: Each ready to predict, in order.
         weights: The share of each in the answer.
         tolerance: The largest of the members' trainers; see `Trainer.tolerance`.
+        finish: What is done to their joint answers.
     """
 
     members: tuple[Fitted, ...]
     weights: tuple[float, ...]
     tolerance: float
+    finish: Finish = field(default_factory=Finish)
 
     @property
     def iterations(self) -> int:
@@ -64,8 +67,8 @@ class Ensemble:
         return sum(member.iterations for member in self.members)
 
     def predict(self, x: Floats) -> Floats:
-        """See `Fitted.predict`: the weighted mean."""
-        return self._mean(member.predict(x) for member in self.members)
+        """See `Fitted.predict`: the weighted mean, calibrated."""
+        return self.finish.calibrated(self._mean(member.predict(x) for member in self.members))
 
     def importances(self, x: Floats) -> Floats:
         """See `Fitted.importances`: the weighted mean."""
@@ -95,9 +98,11 @@ def names_of(members: Sequence[Packed]) -> list[str]:
     return own if len(own) == 1 else [f"member_{place}_{name}" for place, name in enumerate(own)]
 
 
-def write(members: Sequence[Packed], path: Path) -> None:
-    """Writes `members` to `path`; equal members give equal bytes."""
-    about = {"format": FORMAT, "members": [member.document() for member in members]}
+def write(members: Sequence[Packed], path: Path, *, finish: Finish | None = None) -> None:
+    """Writes `members` to `path` with what is done to their answers; equal members give equal bytes."""
+    about: dict[str, Any] = {"format": FORMAT, "members": [member.document() for member in members]}
+    if finish is not None and finish != Finish():
+        about["finish"] = finish.document()
     files = dict(zip(names_of(members), (member.content for member in members), strict=True))
     files[ABOUT] = json.dumps(about, sort_keys=True, allow_nan=False).encode()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
@@ -143,7 +148,20 @@ def size(path: Path) -> int:
         raise DigestMismatch("The file is no packed model.") from error
 
 
-def opened(members: Iterable[Packed], *, threads: int = 1) -> Ensemble:
+def finish_of(path: Path) -> Finish:
+    """What is done to the answers of the model that `write` wrote to `path`.
+
+    Raises:
+        DigestMismatch: the file is no packed model.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return Finish.of(json.loads(archive.read(ABOUT)).get("finish"))
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise DigestMismatch("The file is no packed model.") from error
+
+
+def opened(members: Iterable[Packed], *, threads: int = 1, finish: Finish | None = None) -> Ensemble:
     """The members, ready to predict with `threads` threads; their bytes are not kept.
 
     Raises:
@@ -160,7 +178,7 @@ def opened(members: Iterable[Packed], *, threads: int = 1) -> Ensemble:
             found.append(trainer.load(path, threads=threads))
             weights.append(member.weight)
             tolerance = max(tolerance, trainer.tolerance)
-    return Ensemble(members=tuple(found), weights=tuple(weights), tolerance=tolerance)
+    return Ensemble(members=tuple(found), weights=tuple(weights), tolerance=tolerance, finish=finish or Finish())
 
 
 def load(path: Path, *, threads: int = 1) -> Ensemble:
@@ -169,4 +187,4 @@ def load(path: Path, *, threads: int = 1) -> Ensemble:
     Raises:
         DigestMismatch: the file is no packed model.
     """
-    return opened(_each(path), threads=threads)
+    return opened(_each(path), threads=threads, finish=finish_of(path))

@@ -82,6 +82,13 @@ class LightgbmFitted(Fitted):
         """Shares of the total gain; `x` is not needed."""
         return shares(self.booster.feature_importance("gain", iteration=self.iterations).astype(np.float64))
 
+    def contributions(self, x: Floats) -> Floats:
+        """See `Fitted.contributions`."""
+        found = np.asarray(self.booster.predict(
+            x, num_iteration=self.iterations, pred_contrib=True, num_threads=self.threads, validate_features=False
+        ))  # fmt: skip
+        return found if self.classes <= 2 else found.reshape(len(x), self.classes, x.shape[1] + 1)
+
     def save(self, path: Path) -> None:
         """LightGBM's model text, without the number of threads."""
         text = self.booster.model_to_string(num_iteration=self.iterations)

@@ -1,5 +1,6 @@
 """Gradient boosted trees by XGBoost, an extra, with native categories and quantised rows that trials share."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,13 @@ class XgboostFitted(Fitted):
         for name, gain in self.booster.get_score(importance_type="total_gain").items():
             gains[int(name[1:])] = gain
         return shares(gains)
+
+    def contributions(self, x: Floats) -> Floats:
+        """See `Fitted.contributions`."""
+        library = sys.modules["xgboost"]  # there since the booster is
+        rows = library.DMatrix(narrowed(x), feature_types=self.booster.feature_types, enable_categorical=True)
+        found: Floats = self.booster.predict(rows, pred_contribs=True, validate_features=False).astype(np.float64)
+        return found
 
     def save(self, path: Path) -> None:
         """XGBoost's universal binary JSON, which knows nothing of threads."""
