@@ -25,8 +25,8 @@ POLICY = (
 """The page holds no script, asks for nothing, and may use the one style sheet that this module knows."""
 
 LIMITS = (
-    "The metrics hold for rows drawn as the test rows were. Rows unlike the training data get an answer,"
-    " but nothing here says how good it is.",
+    "The metrics hold for rows drawn as the test rows were.",
+    "Rows unlike the training data get an answer, but nothing here says how good it is.",
     "Differences between groups were measured only where slices or gaps are shown above.",
 )
 

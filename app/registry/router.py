@@ -39,6 +39,7 @@ from app.registry.schemas import (
     VersionList,
     VersionOut,
 )
+from app.registry.showing import version_document
 from app.tables import Alias, Job, RegisteredModel, Review
 
 router = APIRouter(prefix="/v1/models", route_class=StrictRoute, tags=["models"])
