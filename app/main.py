@@ -16,6 +16,7 @@ from app.datasets.router import router as datasets_router
 from app.db import make_engine
 from app.deployments.router import router as deployments_router
 from app.edge import Edge
+from app.erasure.router import router as erasure_router
 from app.http import MAX_JSON_BYTES
 from app.idempotency import Replay
 from app.jobs.reports import router as reports_router
@@ -36,7 +37,7 @@ from app.turns import Turns
 from app.webhooks.router import router as webhooks_router
 
 ROUTERS = (
-    health.router, accounts_router, connections_router, datasets_router, jobs_router, reports_router, reproductions_router, registry_router, across_models_router, policies_router, reviews_router,
+    health.router, accounts_router, connections_router, datasets_router, jobs_router, reports_router, reproductions_router, registry_router, across_models_router, erasure_router, policies_router, reviews_router,
     deployments_router, capabilities_router, webhooks_router,
 )  # fmt: skip
 

@@ -50,6 +50,10 @@ class Vault:
             ) from None
         return opened
 
+    def row_secrets(self, project_id: str) -> list[bytes]:
+        """The secrets of the project's row keys, one for each of the service's keys, the newest first."""
+        return [hmac.digest(key, f"row-keys/{project_id}".encode(), "sha256") for key in self._raw]
+
     def key_digest(self, api_key: str) -> bytes:
         """The keyed hash under which a new API key is stored."""
         return hmac.digest(self._raw[0], api_key.encode(), hashlib.sha256)

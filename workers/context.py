@@ -170,8 +170,7 @@ class Context:
     """What a stage may see.
 
     Attributes:
-        job_id: For naming things; not for deciding things.
-        spec: The resolved spec.
+        job_id, spec: The job's id, for naming things, not for deciding things; and its resolved spec.
         workspace: Files of earlier stages, and the place for this stage's.
         seed: Of every random choice.
         threads: How many threads a fit may use; never more.
@@ -182,6 +181,7 @@ class Context:
         original: The version that is trained again, where that is the job.
         reference: The version that `validation.drift.reference` names, or the champion, or None.
         tested: The artifacts `tested` of the model's earlier versions: hashed keys of the rows that judged them.
+        row_secret: Of the keyed hashes that are kept of rows; None where none are kept.
         trials: The ended trials, in order of number (empty before `tune` ends).
         deadline: Reading of `time.monotonic()` after which the stage is stopped.
         budget_ends: Reading of `time.monotonic()` by which the chosen model, refitted, is to be ready: when
@@ -207,6 +207,7 @@ class Context:
     original: Original | None = None
     reference: Champion | None = None
     tested: tuple[Blob, ...] = ()
+    row_secret: bytes | None = field(default=None, repr=False)
     trials: tuple[TrialResult, ...] = ()
     deadline: float = float("inf")
     budget_ends: float = float("inf")
@@ -259,8 +260,7 @@ class FanOut:
     """Trials are wanted; the engine runs them, then calls the stage again with `ctx.trials` filled.
 
     Attributes:
-        trials: How many trials at the most.
-        parallel: How many at a time.
+        trials, parallel: How many there may be at the most, in all and at a time.
         minimize: Whether a lower value is better.
     """
 

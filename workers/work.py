@@ -87,7 +87,8 @@ def context_for(work: Work, workspace: JobWorkspace, *, stage: str, threads: int
     return Context(
         job_id=work.claim.job_id, spec=loaded.spec, workspace=workspace, seed=loaded.spec.reproducibility.seed,
         threads=threads, outputs=loaded.outputs, datasets=loaded.datasets, connections=loaded.connections,
-        champion=loaded.champion, original=loaded.original, reference=loaded.reference, tested=loaded.tested, trials=loaded.trials,
+        champion=loaded.champion, original=loaded.original, reference=loaded.reference, tested=loaded.tested,
+        row_secret=work.room.vault.row_secrets(work.claim.project_id)[0], trials=loaded.trials,
         checkpoints=work.checkpoints, deadline=work.deadline, budget_ends=loaded.budget_ends, fit_ends=_fit_ends(loaded, stage),
         search=loaded.search, warm=loaded.search.get("warm", {}), progress=progress, log=work.lines.append,
     )  # fmt: skip

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from app.errors import InvalidData, bounded
 from workers.context import Context, Done, Warned
-from workers.division import certificate, partition, tested
+from workers.division import certificate, partition, rowkeys, tested
 from workers.division.certificate import Divided
 from workers.division.divisions import NO_ROWS, Division, Plan, chosen, divide
 from workers.division.partition import Labels, Parts
@@ -32,7 +32,7 @@ MESSAGES = {
 
 
 def run(ctx: Context) -> Done:
-    """Artifacts `split`, `certificate` and `tested`.
+    """Artifacts `split`, `certificate`, `tested`, and `row_keys_trained` and `row_keys_tested` where rows have ids.
 
     `split` has `row`, the position in the snapshot, ascending, `part`, and `block` where rows belong together.
     Output: `method`, the rows of each part, and the certificate (see `certified`).
@@ -59,6 +59,7 @@ def run(ctx: Context) -> Done:
     ctx.progress(1, 2)
     document = certified(ctx, plan, division, final=final, past=past, y=y[used], target=target)
     _put_tested(ctx, division)
+    _put_row_keys(ctx, kept, division)
     path = ctx.workspace.scratch / "certificate.json"
     path.write_text(json.dumps(document, allow_nan=False, sort_keys=True, indent=1), encoding="utf-8")
     ctx.workspace.put("certificate", path, "application/json")
@@ -174,3 +175,17 @@ def _put_tested(ctx: Context, division: Division) -> None:
         path = ctx.workspace.scratch / "tested.parquet"
         tested.write(division.keys[(division.parts == partition.TEST) & division.known], path)
         ctx.workspace.put("tested", path, "application/vnd.apache.parquet")
+
+
+def _put_row_keys(ctx: Context, kept: npt.NDArray[np.int64], division: Division) -> None:
+    """Stores keyed hashes of the rows that the model may learn from, and of those that judge it, where they have ids."""
+    path = ctx.workspace.get("snapshot")
+    ids = tested.columns(ctx.spec.task.id_columns, snapshot.names(path))
+    if ctx.row_secret is None or not ids:
+        return
+    judging = division.parts == PARTS.index("test")
+    learning = (division.parts != partition.NOWHERE) & ~judging  # a refit takes the validation rows too
+    for name, rows in (("row_keys_trained", kept[learning]), ("row_keys_tested", kept[judging])):
+        written = ctx.workspace.scratch / name
+        rowkeys.write(snapshot.taken(path, ids, rows), ctx.row_secret, written)
+        ctx.workspace.put(name, written)
