@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import events
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.tables import Alias, AliasMove, ModelVersion, RegisteredModel
 
 TARGET_ALIASES = {"staging": ("staging",), "production": ("champion", "production")}
@@ -38,6 +38,7 @@ def move_alias(
 
     Raises:
         NotFound: no such model, or no such version.
+        Conflict: the version is archived.
     """
     owner = lock_model(session, project_id, model=model)
     row = session.get(Alias, (project_id, model, alias), populate_existing=True)
@@ -45,7 +46,7 @@ def move_alias(
     if before == version:
         return row
     if version is not None:
-        require_version(session, project_id, model=model, version=version)
+        require_usable(session, project_id, model=model, version=version)
     owner.alias_revision += 1
     if row is not None:
         session.delete(row)
@@ -83,9 +84,26 @@ def require_version(session: Session, project_id: str, *, model: str, version: i
     """
     found = session.scalar(
         select(ModelVersion).where(
-            ModelVersion.project_id == project_id, ModelVersion.model == model, ModelVersion.version == version
+            ModelVersion.project_id == project_id, ModelVersion.model == model, ModelVersion.version == version,
+            ModelVersion.deleted_at.is_(None),
         )
-    )
+    )  # fmt: skip
     if found is None:
         raise NotFound(f"There is no version {version} of model {model!r} in this project.")
+    return found
+
+
+def require_usable(session: Session, project_id: str, *, model: str, version: int) -> ModelVersion:
+    """The version's row, for an alias or a deployment.
+
+    Raises:
+        NotFound: the project has no such version.
+        Conflict: `version_archived`.
+    """
+    found = require_version(session, project_id, model=model, version=version)
+    if found.archived_at is not None:
+        raise Conflict(
+            f"Version {version} of model {model!r} is archived.", code="version_archived",
+            hint="Bring it back with POST /v1/models/{name}/versions/{n}/restore.",
+        )  # fmt: skip
     return found

@@ -215,6 +215,7 @@ class Artifact(Row):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     media_type: Mapped[str]
     created_at: Mapped[datetime] = _now()
+    __table_args__ = (Index("ix_artifacts_digest", "digest"),)
 
 
 class JobLog(Row):
@@ -326,7 +327,7 @@ class RegisteredModel(Row):
 
 
 class ModelVersion(Row):
-    """An immutable version: at most one comes of a job."""
+    """A version, at most one of a job; but for its end it never changes."""
 
     __tablename__ = "model_versions"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -345,10 +346,21 @@ class ModelVersion(Row):
     tags: Mapped[Json]
     description: Mapped[str]
     created_at: Mapped[datetime] = _now()
+    archived_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
     __table_args__ = (
         UniqueConstraint("project_id", "model", "version"),
         ForeignKeyConstraint(["project_id", "model"], ["models.project_id", "models.name"]),
     )
+
+
+class Garbage(Row):
+    """A blob that lost a row which named it; it is removed once no other names it."""
+
+    __tablename__ = "garbage"
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime] = _now()
 
 
 class Receipt(Row):

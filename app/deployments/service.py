@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import events
-from app.aliases import lock_model, move_target, require_version
+from app.aliases import lock_model, move_target, require_usable
 from app.deployments.schemas import Reported, Target
 from app.errors import Conflict, NotFound
 from app.ids import derived_id, new_id
@@ -40,9 +40,10 @@ def request(  # noqa: PLR0913  # a request is who, what, where to, why and how
 
     Raises:
         NotFound: no such model or version.
+        Conflict: the version is archived.
     """
     lock_model(session, project_id, model=model)
-    bundle_digest = require_version(session, project_id, model=model, version=version).bundle_digest
+    bundle_digest = require_usable(session, project_id, model=model, version=version).bundle_digest
     _supersede(session, project_id, model=model, target=target, states=UNDER_WAY)
     now = session.scalar(select(func.now())) or datetime.now(UTC)
     deployment = Deployment(

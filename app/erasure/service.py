@@ -32,7 +32,7 @@ def candidates(session: Session, project_id: str, *, model: str | None) -> list[
     query = (
         select(ModelVersion, Job.spec["task"]["id_columns"])
         .join(Job, Job.id == ModelVersion.job_id)
-        .where(ModelVersion.project_id == project_id)
+        .where(ModelVersion.project_id == project_id, ModelVersion.deleted_at.is_(None))
         .order_by(ModelVersion.created_at.desc(), ModelVersion.id)
     )
     if model is not None:

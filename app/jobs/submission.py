@@ -99,7 +99,8 @@ def reproduce(  # what is asked: which version, changed how, by whom
         InvalidSpec: the changed spec is none, or the workers lack an extra.
     """
     here = (ModelVersion.project_id == project_id) & (ModelVersion.model == model)
-    row = session.scalar(select(ModelVersion).where(here, ModelVersion.version == version))
+    there = here & ModelVersion.deleted_at.is_(None)
+    row = session.scalar(select(ModelVersion).where(there, ModelVersion.version == version))
     if row is None:
         raise NotFound(f"Model {model!r} has no version {version} in this project.")
     original = session.get_one(Job, row.job_id)
@@ -167,7 +168,10 @@ def _reference_fault(session: Session, spec: JobSpec, *, project_id: str) -> tup
         return None
     known = session.scalar(
         select(ModelVersion.id).where(
-            ModelVersion.project_id == project_id, ModelVersion.model == spec.model, ModelVersion.version == int(name)
+            ModelVersion.project_id == project_id,
+            ModelVersion.model == spec.model,
+            ModelVersion.version == int(name),
+            ModelVersion.deleted_at.is_(None),
         )
     )
     return None if known else ("unknown_version", f"{spec.model} has no version {name}", "See GET /v1/models.")

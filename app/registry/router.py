@@ -4,10 +4,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from sqlalchemy.orm import Session
 
 from app.aliases import require_version
 from app.errors import NotFound, PreconditionRequired
 from app.http import (
+    Admin,
     ModelName,
     PageDep,
     Reader,
@@ -16,17 +18,19 @@ from app.http import (
     StoreDep,
     StrictRoute,
     Trainer,
+    TrainOnce,
     VersionNumber,
     cursor_after,
     listing,
 )
 from app.problems import declared
-from app.registry import card, comparing, receipts, service
+from app.registry import card, comparing, lifecycle, receipts, service
 from app.registry.schemas import (
     AliasOut,
     AliasRequest,
     ArtifactOut,
     ComparisonOut,
+    EndRequest,
     LineageOut,
     ModelList,
     ModelOut,
@@ -82,9 +86,13 @@ def get_version(
 ) -> VersionDetail:
     """One version."""
     row = require_version(session, caller.project_id, model=name, version=number)
-    aliases = service.aliases_of(session, caller.project_id, models=[name])[name]
-    digests = receipts.digests(session, caller.project_id, model=name, versions=[number])
-    return VersionDetail.model_validate(version_document(row, aliases, digests, settings.public_url))
+    return _detail(session, caller.project_id, row, settings.public_url)
+
+
+def _detail(session: Session, project_id: str, row: ModelVersion, public_url: str) -> VersionDetail:
+    aliases = service.aliases_of(session, project_id, models=[row.model])[row.model]
+    digests = receipts.digests(session, project_id, model=row.model, versions=[row.version])
+    return VersionDetail.model_validate(version_document(row, aliases, digests, public_url))
 
 
 @router.get(
@@ -164,6 +172,36 @@ def list_receipts(name: ModelName, caller: Reader, session: SessionDep, page: Pa
     rows = receipts.page(session, caller.project_id, model=name, after=page.after_number, limit=page.limit + 1)
     shown = [ReceiptOut.model_validate(row.receipt) for row in rows]
     return listing(shown, limit=page.limit, key=lambda row: [row.document["version"]])
+
+
+@router.post("/{name}/versions/{number}/archive", operation_id="archive_version", response_model=VersionDetail)
+def archive_version(  # FastAPI's way of asking
+    name: ModelName, number: VersionNumber, wish: EndRequest, caller: Trainer, session: SessionDep, settings: SettingsDep,
+    once: TrainOnce,
+) -> Response:  # fmt: skip
+    """Sets a version aside, if no alias points at it and no deployment is under way."""
+    row = lifecycle.archive(
+        session, caller.project_id, model=name, version=number, by=caller.key_id, reason=wish.reason
+    )
+    return once.answer(200, _detail(session, caller.project_id, row, settings.public_url))
+
+
+@router.post("/{name}/versions/{number}/restore", operation_id="restore_version", response_model=VersionDetail)
+def restore_version(  # FastAPI's way of asking
+    name: ModelName, number: VersionNumber, wish: EndRequest, caller: Trainer, session: SessionDep, settings: SettingsDep,
+    once: TrainOnce,
+) -> Response:  # fmt: skip
+    """Brings an archived version back."""
+    row = lifecycle.restore(
+        session, caller.project_id, model=name, version=number, by=caller.key_id, reason=wish.reason
+    )
+    return once.answer(200, _detail(session, caller.project_id, row, settings.public_url))
+
+
+@router.delete("/{name}/versions/{number}", operation_id="delete_version", status_code=204)
+def delete_version(name: ModelName, number: VersionNumber, caller: Admin, session: SessionDep) -> None:
+    """Deletes a version with all that its job stored, for good; its number is never used again, its receipt stays."""
+    lifecycle.remove(session, caller.project_id, model=name, version=number, by=caller.key_id)
 
 
 @router.get("/{name}/history", operation_id="list_alias_moves", response_model=MoveList)

@@ -14,6 +14,14 @@ class Shown(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+class EndRequest(Part):
+    """Why a version is set aside, or brought back."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "Trained on the wrong month."}]})
+
+    reason: Text = ""
+
+
 class ModelOut(BaseModel):
     """A model: a name with versions, and aliases that point at them."""
 
@@ -49,6 +57,7 @@ class VersionOut(BaseModel):
     spec_digest: str
     data_digest: str | None
     created_at: datetime
+    archived_at: datetime | None = Field(description="since when no alias may point at it and no deployment ask for it")
 
 
 class VersionDetail(VersionOut):

@@ -58,7 +58,7 @@ def found(
 
 
 def _filtered(query: Select[Any], project_id: str, wanted: Wanted) -> Select[Any]:
-    query = query.where(ModelVersion.project_id == project_id)
+    query = query.where(ModelVersion.project_id == project_id, ModelVersion.deleted_at.is_(None))
     if wanted.model is not None:
         query = query.where(ModelVersion.model == wanted.model)
     if wanted.tags:

@@ -134,7 +134,7 @@ def versions(session: Session, project_id: str, *, model: str, after: int | None
         NotFound: no such model.
     """
     find_model(session, project_id, model=model)
-    here = (ModelVersion.project_id == project_id) & (ModelVersion.model == model)
+    here = (ModelVersion.project_id == project_id) & (ModelVersion.model == model) & ModelVersion.deleted_at.is_(None)
     query = select(ModelVersion).where(here).order_by(ModelVersion.version.desc()).limit(limit)
     if after is not None:
         query = query.where(ModelVersion.version < after)

@@ -1,4 +1,4 @@
-"""Gate policies; reviews that another person must decide, and that expire; signed receipts.
+"""Gate policies; reviews that another person must decide, and that expire; signed receipts; versions end.
 
 Revision: 0004, after 0003.
 """
@@ -46,9 +46,22 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.UniqueConstraint("project_id", "first"),
     )
+    op.create_table(
+        "garbage",
+        sa.Column("project_id", sa.Text(), sa.ForeignKey("projects.id"), primary_key=True),
+        sa.Column("digest", sa.Text(), primary_key=True),
+        sa.Column("since", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+    )
+    op.create_index("ix_artifacts_digest", "artifacts", ["digest"])
+    for name in ("archived_at", "deleted_at"):
+        op.add_column("model_versions", sa.Column(name, sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:
+    for name in ("archived_at", "deleted_at"):
+        op.drop_column("model_versions", name)
+    op.drop_index("ix_artifacts_digest", "artifacts")
+    op.drop_table("garbage")
     op.drop_table("signing_keys")
     op.drop_table("receipts")
     op.drop_index("ix_reviews_expiry", "reviews")
