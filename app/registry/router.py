@@ -44,12 +44,12 @@ from app.registry.schemas import (
     VersionOut,
 )
 from app.registry.showing import version_document
-from app.tables import Alias, Job, RegisteredModel, Review
+from app.tables import Alias, Job, ModelVersion, RegisteredModel, Review
 
 router = APIRouter(prefix="/v1/models", route_class=StrictRoute, tags=["models"])
 AliasName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{1,62}$", examples=["champion"])]
 IfMatch = Annotated[str | None, Header(max_length=1_000, description="the ETag of the alias or of its model; needed")]
-MOVES = declared(412, 428)
+MOVES = declared(409, 412, 428)
 
 
 @router.get("", operation_id="list_models", response_model=ModelList)
@@ -198,7 +198,7 @@ def restore_version(  # FastAPI's way of asking
     return once.answer(200, _detail(session, caller.project_id, row, settings.public_url))
 
 
-@router.delete("/{name}/versions/{number}", operation_id="delete_version", status_code=204)
+@router.delete("/{name}/versions/{number}", operation_id="delete_version", status_code=204, responses=declared(409))
 def delete_version(name: ModelName, number: VersionNumber, caller: Admin, session: SessionDep) -> None:
     """Deletes a version with all that its job stored, for good; its number is never used again, its receipt stays."""
     lifecycle.remove(session, caller.project_id, model=name, version=number, by=caller.key_id)
