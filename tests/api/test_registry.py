@@ -1,7 +1,6 @@
 """Versions are numbered without gaps, aliases move by compare-and-set, and every move is remembered."""
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -92,7 +91,9 @@ def test_two_workers_that_register_the_same_job_make_one_version(tenant: Tenant)
     assert one == two == list(range(1, 501)), "gap-free, whoever was first"
     with transaction(tenant.engine) as session:
         events = session.execute(
-            select(Event.id, Event.job_id).where(Event.project_id == tenant.id, Event.type == "model.version.registered")
+            select(Event.id, Event.job_id).where(
+                Event.project_id == tenant.id, Event.type == "model.version.registered"
+            )
         ).all()
     assert len({row.id for row in events}) == len({row.job_id for row in events}) == len(events) == 500
 
@@ -101,11 +102,6 @@ def _register(tenant: Tenant, job_id: str, barrier: threading.Barrier) -> int:
     barrier.wait()
     with transaction(tenant.engine) as session:
         return register_job(session, job_id, tenant.vault)
-
-
-def _at_once(count: int, call: Callable[[], int]) -> list[int]:
-    with ThreadPoolExecutor(count) as pool:
-        return [future.result() for future in [pool.submit(call) for _ in range(count)]]
 
 
 def test_an_alias_needs_a_precondition_to_move(tenant: Tenant):
