@@ -10,7 +10,7 @@ from sqlalchemy import Engine, case, func, select
 from sqlalchemy.orm import Session
 
 from app.db import transaction
-from app.errors import SourceRefused
+from app.errors import InvalidData, SourceRefused
 from app.secrets import Vault
 from app.spec.data import DatasetSource
 from app.spec.job import JobSpec
@@ -171,9 +171,11 @@ def _original(session: Session, job: Job) -> Original | None:
     version = session.scalars(
         select(ModelVersion).where(
             ModelVersion.project_id == job.project_id, ModelVersion.model == job.model,
-            ModelVersion.version == job.facts["reproduces"],
+            ModelVersion.version == job.facts["reproduces"], ModelVersion.deleted_at.is_(None),
         )
-    ).one()  # fmt: skip
+    ).one_or_none()  # fmt: skip
+    if version is None:
+        raise InvalidData("The version was deleted before it could be trained again.", code="version_gone")
     artifacts: dict[str, dict[str, Blob]] = {}
     for row in session.scalars(select(Artifact).where(Artifact.job_id == version.job_id)):
         artifacts.setdefault(row.stage, {})[row.name] = Blob(row.digest, row.size_bytes, row.media_type)
