@@ -128,6 +128,15 @@ def test_a_policy_that_says_too_little_or_too_much_is_refused(tenant: Tenant, bo
     assert tenant.post("/v1/gate-policies", body).status_code == 422
 
 
+@pytest.mark.parametrize("body", [
+    {"created_after": "9999-12-31T23:59:59-12:00"}, {"created_after": "yesterday"}, {"created_after": "2026-01-01"},
+    {"limit": 0}, {"limit": 1_001}, {"model": "UPPER"}, {"surprise": 1},
+])  # fmt: skip
+def test_a_malformed_replay_is_refused(tenant: Tenant, body: Any):
+    made(tenant)
+    assert tenant.post("/v1/gate-policies/strict/versions/1/replay", body).status_code == 422
+
+
 def test_making_a_policy_needs_the_scope_train(tenant: Tenant):
     reader = {"Authorization": f"Bearer {tenant.key('read')}"}
     assert tenant.post("/v1/gate-policies", {"name": "strict", "gate": STRICT}, headers=reader).status_code == 403
