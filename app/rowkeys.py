@@ -72,5 +72,7 @@ class Keys:
         return self._content[place * SIZE : (place + 1) * SIZE]
 
     def __contains__(self, key: object) -> bool:
-        place = bisect_left(self, key)  # type: ignore[type-var]  # it is a sequence of bytes
+        if not isinstance(key, bytes):
+            return False
+        place = bisect_left(self, key)
         return place < len(self) and self[place] == key

@@ -109,7 +109,8 @@ def _permuted(
     if whole is None:
         return {"method": "none", "reason": f"{metric} has no value on the test rows"}
     likely = [data.feature_names.index(each["feature"]) for each in importances(fitted, data)]
-    found, sign = [], 1.0 if lower_is_better(metric) else -1.0
+    found: list[dict[str, Any]] = []
+    sign = 1.0 if lower_is_better(metric) else -1.0
     for place in likely:
         if found and time.monotonic() - began > MOST_SECONDS:
             break

@@ -1,6 +1,6 @@
 """Removes blobs that nothing refers to any more from the store, once what threw them away is long enough ago."""
 
-from sqlalchemy import Engine, delete, exists, func, select
+from sqlalchemy import Engine, Exists, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.db import transaction
@@ -37,7 +37,7 @@ def collect(engine: Engine, store: S3Store, *, grace_seconds: float = GRACE_SECO
     return removed
 
 
-def _busy() -> exists:  # type: ignore[valid-type]
+def _busy() -> Exists:
     running = Job.status.in_([JobStatus.RUNNING, JobStatus.CANCELLING])
     return exists().where(Job.project_id == Garbage.project_id, running)
 
