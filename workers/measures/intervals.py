@@ -52,7 +52,8 @@ def arranged(models: Sequence[Rows]) -> list[Rows]:
         models: Rows with the same targets and weights and, each, a model's predictions.
     """
     first = models[0]
-    keys = [first.y, *([] if first.weights is None else [first.weights]), *(each.p.T for each in models)]
+    # The target decides first and the first model's scores next: its rankings then run through memory in order.
+    keys = [*([] if first.weights is None else [first.weights]), *(each.p.T for each in reversed(models)), first.y]
     order = np.lexsort(np.vstack([np.atleast_2d(key) for key in keys]))
     return [each.taken(order) for each in models]
 

@@ -41,13 +41,13 @@ def _ranks(of_one: Callable[[Ranked], Floats]) -> Callable[[Sample], Floats]:
 def _roc_auc(ranked: Ranked) -> Floats:
     """Area under the curve as the share of pairs in the right order, equal scores counting half (Hanley, McNeil, 1982)."""
     higher = (ranked.above + ranked.reached) / 2.0
-    found: Floats = 1.0 - (ranked.own * higher).sum(axis=1) / (ranked.own.sum(axis=1) * ranked.others)
+    found: Floats = 1.0 - (ranked.own * higher).sum(axis=1) / (ranked.own_sums[:, -1] * ranked.other_sums[:, -1])
     return found
 
 
 def _average_precision(ranked: Ranked) -> Floats:
     precision = _shares(ranked.hits, ranked.hits + ranked.reached)
-    found: Floats = (ranked.own * precision).sum(axis=1) / ranked.own.sum(axis=1)
+    found: Floats = (ranked.own * precision).sum(axis=1) / ranked.own_sums[:, -1]
     return found
 
 

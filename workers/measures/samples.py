@@ -62,6 +62,12 @@ class Rows:
         return chosen_classes(self.p, self.threshold)
 
     @cached_property
+    def named(self) -> tuple[int, int]:
+        """How many rows of the second class are predicted to be of it, and how many others."""
+        named, own = self.predicted == 1, self.labels == 1
+        return int(np.count_nonzero(named & own)), int(np.count_nonzero(named & ~own))
+
+    @cached_property
     def missing_class(self) -> bool:
         """Whether a class has no rows."""
         return len(np.unique(self.labels)) < self.p.shape[1]
@@ -132,6 +138,16 @@ class Ranking:
     reached: Places
     ends: Places
 
+    @cached_property
+    def alone(self) -> bool:
+        """Whether no two own rows share a score."""
+        return bool((self.ends == np.arange(1, len(self.own) + 1)).all())
+
+    @cached_property
+    def apart(self) -> bool:
+        """Whether no own row shares a score with another."""
+        return bool((self.above == self.reached).all())
+
     @classmethod
     def of(cls, score: Floats, owned: npt.NDArray[np.bool_]) -> "Ranking":
         """The ranking by `score` (rows,) of the rows that are `owned` (rows,) and of the others."""
@@ -151,14 +167,15 @@ class Ranked:
         own: (samples, own) weights of the rows of the class.
         hits: (samples, own) weights of the own rows that have at least the row's score, summed.
         above, reached: (samples, own) weights of the others with a higher score than the row, and with at least its own.
-        others: (samples,) weights of all others.
+        own_sums, other_sums: (samples, own + 1), (samples, others + 1) weights of the first rows of either, from none to all.
     """
 
     own: Floats
     hits: Floats
     above: Floats
     reached: Floats
-    others: Floats
+    own_sums: Floats
+    other_sums: Floats
 
 
 @dataclass(frozen=True)
@@ -183,7 +200,16 @@ class Sample:
     def cells(self) -> Floats:
         """(samples, classes, classes) confusion matrices; rows are true classes."""
         count = self.rows.p.shape[1]
+        if count == 2:
+            return self._two_by_two()
         return self.rows.by_cell.sums(self.weights, count * count).reshape(-1, count, count)
+
+    def _two_by_two(self) -> Floats:
+        """What is predicted to be of the second class are the first rows of its ranking, whose sums are there already."""
+        ranked, (own, others) = self.ranked(1), self.rows.named
+        hits, alarms = ranked.own_sums[:, own], ranked.other_sums[:, others]
+        spared, missed = ranked.other_sums[:, -1] - alarms, ranked.own_sums[:, -1] - hits
+        return np.stack((spared, alarms, missed, hits), axis=1).reshape(-1, 2, 2)
 
     def mean(self, of_rows: Callable[[Rows], Floats]) -> Floats:
         """(samples,) weighted means of what `of_rows` gives for each row."""
@@ -195,11 +221,11 @@ class Sample:
         if klass not in self.kept:
             ranking = self.rows.ranking(klass)
             own = _picked(self.weights, ranking.own)
-            hits = _before(own)
-            others = _before(_picked(self.weights, ranking.other))
+            own_sums, other_sums = _before(own), _before(_picked(self.weights, ranking.other))
+            reached = _picked(other_sums, ranking.reached)
             self.kept[klass] = Ranked(
-                own, _picked(hits, ranking.ends), _picked(others, ranking.above),
-                _picked(others, ranking.reached), others[:, -1],
+                own, own_sums[:, 1:] if ranking.alone else _picked(own_sums, ranking.ends),
+                reached if ranking.apart else _picked(other_sums, ranking.above), reached, own_sums, other_sums,
             )  # fmt: skip
         return self.kept[klass]
 
@@ -211,6 +237,7 @@ def _picked(weights: Floats, places: Places) -> Floats:
 
 def _before(weights: Floats) -> Floats:
     """(samples, rows + 1) sums of the weights before each row, and at last of all."""
-    found = np.zeros((weights.shape[0], weights.shape[1] + 1))
+    found = np.empty((weights.shape[0], weights.shape[1] + 1))
+    found[:, 0] = 0.0
     np.cumsum(weights, axis=1, out=found[:, 1:])
     return found
