@@ -45,3 +45,9 @@ def run_trials(job_id: str) -> None:
 def deliver(delivery_id: str) -> None:
     """Makes one attempt at a webhook delivery."""
     _guarded("workers.delivery", "deliver_in", delivery_id)
+
+
+@celery.task(name="trainhouse.clear_garbage")  # type: ignore[untyped-decorator]  # celery has no types
+def clear_garbage(said: str) -> None:
+    """Removes blobs that nothing names any more; what there is to remove stands in the rows."""
+    _guarded("workers.clearing", "clear_in", said)

@@ -1,16 +1,20 @@
 """A version is set aside, brought back or deleted for good; what nothing refers to any more leaves the store."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from app.db import transaction
+from app.errors import StoreUnavailable
 from app.receipts import verify_chain
-from app.registry.garbage import collect
+from app.registry.garbage import collect, due
 from app.tables import Artifact, Garbage, Job
 from tests.api.rows import Tenant, register_job
+from workers.clearing import clear_in
 
 WHERE = "/v1/models/late-flights/versions"
 
@@ -124,6 +128,21 @@ def test_garbage_waits_while_a_job_of_the_project_runs(
         session.get_one(Job, running).status = "failed"
     collect(tenant.engine, api.app.state.store, grace_seconds=0)
     assert api.app.state.store.size(tenant.id, own) is None
+
+
+def test_an_outage_of_the_store_leaves_garbage_for_the_next_bell(tenant: Tenant, admin: dict[str, str], stored: Any):
+    class Away:
+        def remove(self, _project_id: str, _digest: str) -> None:
+            raise StoreUnavailable("The store does not answer.")
+
+    number, (own,) = stored("only mine")
+    tenant.call("DELETE", f"{WHERE}/{number}", headers=admin)
+    with transaction(tenant.engine) as session:
+        session.get_one(Garbage, (tenant.id, own)).since = datetime.now(UTC) - timedelta(days=1)
+        assert session.execute(due()).first() is not None, "the dispatcher rings for it"
+    clear_in(SimpleNamespace(engine=tenant.engine, store=Away()), "garbage")
+    with transaction(tenant.engine) as session:
+        assert session.get(Garbage, (tenant.id, own)) is not None
 
 
 def test_deleting_needs_the_scope_admin_and_another_projects_versions_are_not_there(tenant: Tenant, stranger: Tenant):
