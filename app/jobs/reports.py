@@ -63,7 +63,9 @@ def get_report(
     job = service.get(session, job_id, project_id=caller.project_id)
     report = _report(session, job, public_url=settings.public_url)
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(story.page(report), headers={"Content-Security-Policy": story.POLICY, "Vary": "Accept"})
+        return HTMLResponse(
+            story.page(report), headers={"Content-Security-Policy": story.PAGE.policy, "Vary": "Accept"}
+        )
     return JSONResponse(report.model_dump(mode="json"), headers={"Vary": "Accept"})
 
 

@@ -1,28 +1,16 @@
 """A job's story as a page: the same facts as the JSON report, with charts and a table beside each."""
 
-import base64
-import hashlib
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
-
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
 
 from app import verdicts
 from app.jobs.charts import bar_chart, line_chart, said, steps
 from app.jobs.schemas import ReportOut, TrialOut
+from app.pages import Page
 
 CURVES = 10
 STEEP_SHARE = 0.05
-STYLE = resources.files("app.jobs").joinpath("templates", "report.css").read_text(encoding="utf-8")
-_DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""The page holds no script, asks for nothing, and may use the one style sheet that this module knows."""
-
-_templates = Environment(loader=PackageLoader("app.jobs"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+PAGE = Page("app.jobs", "report")
 
 
 def page(report: ReportOut) -> str:
@@ -32,9 +20,8 @@ def page(report: ReportOut) -> str:
                   key=lambda trial: trial.value or 0.0, reverse=not (search and search.minimize))[:CURVES]  # fmt: skip
     curves = {f"trial {trial.number}": _settled(_pairs(trial)) for trial in best}
     shares = search.importances if search else {}
-    return _templates.get_template("report.html").render(
-        # The style is the page's own, and escaped it would not be what the policy's digest says.
-        style=Markup(STYLE), minute="%Y-%m-%d %H:%M:%S UTC", job=job, search=search, stages=_stages(report), facts=_facts(report),  # noqa: S704
+    return PAGE.rendered(
+        minute="%Y-%m-%d %H:%M:%S UTC", job=job, search=search, stages=_stages(report), facts=_facts(report),
         best_chart=_best_chart(report), curves_chart=line_chart(curves, x_name="iterations", y_name="validation value"),
         curve_rows=[_curve_row(trial) for trial in best if trial.curve], importances_chart=bar_chart(shares),
         importance_rows=[(name, f"{share:.3f}") for name, share in shares.items()],

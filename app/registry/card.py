@@ -3,34 +3,21 @@
 After Mitchell et al. (2019), https://doi.org/10.1145/3287560.3287596.
 """
 
-import base64
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
-
 from app import verdicts
+from app.pages import Page
 from app.tables import Job, ModelVersion
 
 PARTS = ("test", "validation")
-STYLE = resources.files("app.registry").joinpath("templates", "card.css").read_text(encoding="utf-8")
-_DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""The page holds no script, asks for nothing, and may use the one style sheet that this module knows."""
-
+PAGE = Page("app.registry", "card")
 LIMITS = (
     "The metrics hold for rows drawn as the test rows were.",
     "Rows unlike the training data get an answer, but nothing here says how good it is.",
     "Differences between groups were measured only where slices or gaps are shown above.",
 )
-
-_templates = Environment(loader=PackageLoader("app.registry"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
 @dataclass(frozen=True)
@@ -65,9 +52,7 @@ def markdown(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, An
 
 def page(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> str:
     """The card as one HTML page without scripts; see `markdown`."""
-    return _templates.get_template("card.html").render(
-        style=Markup(STYLE), version=version, sections=list(sections(version, job, said)),  # noqa: S704  # its own, known by digest
-    )  # fmt: skip
+    return PAGE.rendered(version=version, sections=list(sections(version, job, said)))
 
 
 def sections(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> Iterator[Section]:

@@ -109,7 +109,7 @@ def get_version_card(
     job, said = session.get_one(Job, row.job_id), service.outputs_of(session, row.job_id)
     headers = {"X-Content-Type-Options": "nosniff", "Vary": "Accept"}
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(card.page(row, job, said), headers={**headers, "Content-Security-Policy": card.POLICY})
+        return HTMLResponse(card.page(row, job, said), headers={**headers, "Content-Security-Policy": card.PAGE.policy})
     return Response(card.markdown(row, job, said), media_type="text/markdown", headers=headers)
 
 
