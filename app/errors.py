@@ -56,6 +56,11 @@ class Violation:
         return {**said, "facts": dict(self.facts)} if self.facts else said
 
 
+def step(name: object) -> str:
+    """A step of a JSON pointer, with the slash before it (RFC 6901)."""
+    return "/" + str(name).replace("~", "~0").replace("/", "~1")
+
+
 def bounded(text: object) -> str:
     """`text` cut to a length that is safe to show; a caller's words are never echoed whole."""
     shown = str(text).replace("\x00", "\\0")

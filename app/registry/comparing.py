@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.errors import step
 from app.registry import service
 from app.spec.decision import LOWER_IS_BETTER
 from app.tables import Job, ModelVersion
@@ -37,8 +38,7 @@ def differing(one: Any, other: Any, pointer: str = "") -> Iterator[dict[str, Any
     """Each place, as a JSON pointer, at which two documents differ, with what stands there in each; null is nothing."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for name in sorted({*one, *other}):
-            step = name.replace("~", "~0").replace("/", "~1")
-            yield from differing(one.get(name), other.get(name), f"{pointer}/{step}")
+            yield from differing(one.get(name), other.get(name), pointer + step(name))
     elif one != other or type(one) is not type(other):
         yield {"pointer": pointer, "values": [one, other]}
 

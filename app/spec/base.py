@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.errors import Violation, bounded
+from app.errors import Violation, bounded, step
 
 MAX_TRIALS = 1_000
 MAX_PARALLEL = 64
@@ -62,7 +62,7 @@ def violations_of(errors: list[Any], prefix: str = "", *, document: Any = None) 
         steps = _without_tags(error["loc"], document)
         if error["type"].startswith("union_tag"):
             steps.append(error.get("ctx", {}).get("discriminator", "").strip("'"))
-        pointer = prefix + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+        pointer = prefix + "".join(map(step, steps))
         message = bounded(error["msg"].removeprefix("Value error, "))
         found.append(Violation(pointer=bounded(pointer), code=error["type"], message=message))
     return found
@@ -74,9 +74,10 @@ def _without_tags(loc: Sequence[int | str], document: Any) -> list[int | str]:
         return list(loc)
     found: list[int | str] = []
     here: Any = document
-    for position, step in enumerate(loc):
-        inside = (isinstance(here, dict) and step in here) or (isinstance(here, list) and step in range(len(here)))
-        if inside or position == len(loc) - 1:
-            found.append(step)
-            here = here[step] if inside else None
+    for position, name in enumerate(loc):
+        inside = (isinstance(here, dict) and name in here) or (isinstance(here, list) and name in range(len(here)))
+        missing = position == len(loc) - 1 and isinstance(here, dict | list)
+        if inside or missing:
+            found.append(name)
+            here = here[name] if inside else None
     return found

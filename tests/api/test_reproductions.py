@@ -38,6 +38,13 @@ def test_changes_that_make_no_spec_are_refused(tenant: Tenant, changes: Any):
     assert answer.json()["errors"]
 
 
+def test_a_fault_in_a_choice_is_where_the_choice_stands(tenant: Tenant):
+    tenant.registered()
+    changes = {"changes": {"training": {"algorithm": "magic"}}}
+    answer = tenant.post("/v1/models/late-flights/versions/1/reproduce", changes)
+    assert {fault["pointer"] for fault in answer.json()["errors"]} == {"/training/algorithm"}
+
+
 def test_what_is_not_there_cannot_be_reproduced(tenant: Tenant, stranger: Tenant):
     tenant.registered()
     assert tenant.post("/v1/models/late-flights/versions/2/reproduce", {}).status_code == 404

@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from app.errors import InvalidData, Violation, bounded
+from app.errors import InvalidData, Violation, bounded, step
 from workers.engineering.duck import Engine, said
 
 CLASSES = frozenset({
@@ -62,7 +62,7 @@ class Expression:
 
 def pointer_to(name: str) -> str:
     """The JSON pointer of an expression in a job spec."""
-    return "/data/features/columns/" + name.replace("~", "~0").replace("/", "~1")
+    return "/data/features/columns" + step(name)
 
 
 def refused(name: str, why: str, *, code: str, hint: str) -> InvalidData:

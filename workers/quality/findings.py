@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from app.errors import InvalidData, Violation
+from app.errors import InvalidData, Violation, step
 from workers.context import Warned
 
 Severity = Literal["info", "warn", "fail"]
@@ -63,7 +63,7 @@ class Finding:
 
 def pointer_to(part: str, column: str) -> str:
     """The JSON pointer to what `part` of the spec says of `column`."""
-    return f"{part}/" + column.replace("~", "~0").replace("/", "~1")
+    return part + step(column)
 
 
 def examples(failing: npt.NDArray[np.bool_]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from app.errors import InvalidData, Violation, bounded
+from app.errors import InvalidData, Violation, bounded, step
 from app.spec.data import FeatureStoreSource
 from app.spec.job import JobSpec
 from workers.context import Context, Done
@@ -176,4 +176,4 @@ def named_columns(spec: JobSpec) -> Iterable[tuple[str, str]]:
              "/transform/columns": spec.transform.columns}  # fmt: skip
     for pointer, mentioned in named.items():
         for name in mentioned:
-            yield pointer + "/" + name.replace("~", "~0").replace("/", "~1"), name
+            yield pointer + step(name), name

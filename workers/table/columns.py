@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.errors import InvalidData, Violation, bounded
+from app.errors import InvalidData, Violation, bounded, step
 from app.spec.data import Validation
 from app.spec.job import JobSpec
 from workers.context import Warned
@@ -231,7 +231,7 @@ def _given(name: str, column: pa.ChunkedArray, given: str) -> Decision:
 
 
 def _mismatch(name: str, given: str, share: float, values: int, examples: Sequence[int]) -> Violation:
-    pointer = "/data/features/types/" + name.replace("~", "~0").replace("/", "~1")
+    pointer = "/data/features/types" + step(name)
     places = ", ".join(str(place) for place in examples[:SHOWN_ROWS])
     return Violation(
         pointer=pointer, code="type_mismatch",
