@@ -15,10 +15,13 @@ Entry = Mapping[str, Any]
 UNMEASURED: Entry = {"value": None, "reason": "it was not measured"}
 
 
+EVIDENCE = ("metrics", "champion", "slices", "gaps", "costs", "confidence")
+"""What the output of the stage `evaluate` holds of it, beside `test_rows`."""
+
+
 def evidence_of(evaluated: Mapping[str, Any]) -> dict[str, Any]:
     """What the gate judges, of the output of the stage `evaluate`."""
-    names = ("metrics", "champion", "slices", "gaps", "costs", "confidence")
-    return {"rows": evaluated["test_rows"], **{name: evaluated[name] for name in names}}
+    return {"rows": evaluated["test_rows"], **{name: evaluated[name] for name in EVIDENCE}}
 
 
 def judged(gate: Gate, evidence: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a report says of a model besides its metrics: importances, and what guessing or a linear model would score."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,26 +53,14 @@ def explained(fitted: Ensemble, data: Prepared, *, metric: str, quantile: float,
     if not len(held):
         return {"method": "none", "reason": "there are no test rows"}
     only = fitted.members[0] if len(fitted.members) == 1 else None
+    began = time.perf_counter()
     first = None if only is None else only.contributions(data.x[held[:FIRST_ROWS]])
     if only is None or first is None:
         return _permuted(fitted, data, held, metric=metric, quantile=quantile, seed=seed)
-    rows = held[
-        : int(
-            np.clip(
-                MOST_SECONDS / _seconds(lambda: only.contributions(data.x[held[:FIRST_ROWS]])) * FIRST_ROWS,
-                FIRST_ROWS,
-                SHAP_ROWS,
-            )
-        )
-    ]
+    affordable = int(MOST_SECONDS / max(1e-6, time.perf_counter() - began) * FIRST_ROWS)
+    rows = held[: min(SHAP_ROWS, max(FIRST_ROWS, affordable))]
     found = only.contributions(data.x[rows])
     return _contributed(first if found is None else found, data, rows)
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return max(1e-6, time.perf_counter() - began)
 
 
 def _contributed(found: Floats, data: Prepared, rows: npt.NDArray[np.int64]) -> dict[str, Any]:

@@ -94,6 +94,7 @@ def _look(draft: Draft, ctx: Context, keys: dict[str, reuse.Key], *, may_split: 
     draft.outputs["validate"] = dict(validate.settled(ctx, seen, target).output)
     draft.features = estimates.features_of(ctx.spec, seen.types, seen.profile, task=target.task_type)
     draft.tried("train", lambda: fitting_rows.check_metrics(ctx.spec, target.task_type))
+    draft.tried("train", lambda: fitting_rows.check_finish(ctx.spec, target.task_type))
     draft.tried("train", lambda: fitting_rows.check_columns(ctx))
     ctx.progress(2, 3)
     if not may_split or not len(seen.kept):

@@ -11,15 +11,7 @@ from app import events
 from app.errors import Conflict, NotFound
 from app.moves import move_job
 from app.states import TERMINAL_JOBS, JobStatus, StageStatus, TrialStatus
-from app.tables import (
-    Artifact,
-    Event,
-    Job,
-    JobLog,
-    JobStage,
-    Review,
-    Trial,
-)
+from app.tables import Artifact, Event, Job, JobLog, JobStage, Review, Trial
 
 NO_SUCH_JOB = "There is no such job in this project."
 

@@ -13,8 +13,6 @@ from app.policies.schemas import PolicyRequest, ReplayRequest
 from app.spec.decision import Gate
 from app.tables import GatePolicy, Job, JobStage
 
-NAMED = ("metrics", "champion", "slices", "gaps", "costs", "confidence")
-
 
 def make(session: Session, project_id: str, wanted: PolicyRequest, *, created_by: str) -> tuple[GatePolicy, bool]:
     """(the policy's version with this gate, whether it is new): an equal gate is not kept twice in a row."""
@@ -101,7 +99,7 @@ def replay(session: Session, project_id: str, policy: GatePolicy, wanted: Replay
 
 
 def _candidates(project_id: str, wanted: ReplayRequest) -> Any:
-    evidence = [JobStage.output[name].label(name) for name in NAMED]
+    evidence = [JobStage.output[name].label(name) for name in verdicts.EVIDENCE]
     query = (
         select(
             Job.id.label("job_id"), Job.model, Job.version, Job.created_at, Job.gate["verdict"].as_string().label("was"),

@@ -15,12 +15,11 @@ from app.receipts import fingerprint
 from app.registry import receipts, searching, service
 from app.registry.schemas import SigningKeyList, SigningKeyOut, VersionList, VersionOut
 from app.registry.showing import version_document
-from app.spec.base import no_control
+from app.spec.base import Slug, no_control
 from app.spec.decision import METRIC_NAMES, known_metric
 from app.tables import ModelVersion
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["models"])
-NAME = r"^[a-z][a-z0-9-]{1,62}$"
 Tag = Annotated[str, AfterValidator(no_control), Field(pattern=r"^[^=]{1,256}=.{0,256}$")]
 Metric = Annotated[str, AfterValidator(known_metric), Field(json_schema_extra={"enum": sorted(METRIC_NAMES)})]
 
@@ -28,7 +27,7 @@ Metric = Annotated[str, AfterValidator(known_metric), Field(json_schema_extra={"
 @router.get("/versions", operation_id="search_versions", response_model=VersionList)
 def search_versions(  # noqa: PLR0913, PLR0917  # each is a filter
     caller: Reader, session: SessionDep, settings: SettingsDep, page: PageDep,
-    model: Annotated[str | None, Query(pattern=NAME)] = None,
+    model: Annotated[Slug | None, Query()] = None,
     metric: Annotated[Metric | None, Query(description="of the test part; best first by it")] = None,
     at_least: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     at_most: Annotated[float | None, Query(allow_inf_nan=False)] = None,

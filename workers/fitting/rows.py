@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import InvalidData, InvalidSpec, Violation, bounded
+from app.errors import InvalidData, InvalidSpec, Violation, bounded, step
 from app.spec.decision import COSTS
 from app.spec.job import JobSpec
 from workers.context import Context
@@ -78,6 +78,7 @@ def check(spec: JobSpec, data: Prepared) -> None:
     if data.classes and len(set(data.y[data.where("train")].tolist())) < 2:
         raise InvalidData("The train part holds one class only.", code="one_class")
     check_metrics(spec, data.task)
+    check_finish(spec, data.task)
 
 
 def check_columns(ctx: Context) -> None:
@@ -106,7 +107,7 @@ def _judged_columns(spec: JobSpec) -> Iterator[tuple[str, str]]:
         yield from ((f"/evaluation/slices/{place}/columns/{index}", name) for index, name in enumerate(each.columns))
     for place, rule in enumerate(spec.gate.rules):
         for name in rule.slice:
-            yield f"/gate/rules/{place}/slice/{name.replace('~', '~0').replace('/', '~1')}", name
+            yield f"/gate/rules/{place}/slice{step(name)}", name
         yield from ((f"/gate/rules/{place}/across/{index}", name) for index, name in enumerate(rule.across))
 
 
@@ -114,7 +115,7 @@ def check_metrics(spec: JobSpec, task: TaskType) -> None:
     """Nothing, where every metric that `spec` names is one of the task that the data turned out to be.
 
     Raises:
-        InvalidSpec: `metric_does_not_fit`, with one violation for each that is not; `finish_does_not_fit`.
+        InvalidSpec: `metric_does_not_fit`, with one violation for each that is not.
     """
     named = {"/tuning/metric": metric_of(spec.tuning.metric, task, spec.training.objective)}
     named |= {f"/evaluation/metrics/{place}": name for place, name in enumerate(spec.evaluation.metrics)}
@@ -133,6 +134,14 @@ def check_metrics(spec: JobSpec, task: TaskType) -> None:
             f"The target makes this a {task} task, which has no {wrong[0].message.split(' ')[0]}.",
             code="metric_does_not_fit", hint="Choose other metrics, or name task.type.", violations=wrong,
         )  # fmt: skip
+
+
+def check_finish(spec: JobSpec, task: TaskType) -> None:
+    """Nothing, where what `spec` asks to be done to answers is for a task like the one that the data turned out to be.
+
+    Raises:
+        InvalidSpec: `finish_does_not_fit`.
+    """
     asked = {"/training/calibrate": spec.training.calibrate and task == "regression",
              "/training/tune_threshold": spec.training.tune_threshold is not None and task != "binary"}  # fmt: skip
     unfit = [
