@@ -11,6 +11,7 @@ FROM base AS api
 COPY requirements-api.lock ./
 RUN pip install --require-hashes -r requirements-api.lock
 COPY migrations migrations
+COPY trainhouse_loader trainhouse_loader
 COPY app app
 # the dispatcher rings bells for workers by name, and is of their house
 COPY workers workers
@@ -26,6 +27,7 @@ FROM base AS worker
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 COPY requirements-worker.lock ./
 RUN pip install --require-hashes -r requirements-worker.lock
+COPY trainhouse_loader trainhouse_loader
 COPY app app
 COPY workers workers
 RUN mkdir /var/tmp/trainhouse && chown trainhouse /var/tmp/trainhouse

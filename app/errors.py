@@ -32,80 +32,54 @@ TrainhouseError
 LeaseLost and Cancelled are signals between the engine's parts, not errors: nobody is shown them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from trainhouse_loader.errors import (
+    ECHO_LIMIT,
+    CallerError,
+    DigestMismatch,
+    InvalidData,
+    MachineError,
+    TrainhouseError,
+    Violation,
+    bounded,
+    step,
+)
 
-ECHO_LIMIT = 200
-
-
-@dataclass(frozen=True)
-class Violation:
-    """One fault in an input: where it is (JSON pointer, or column), what is wrong, and what to do."""
-
-    pointer: str
-    code: str
-    message: str
-    hint: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """What was measured, for programs: column, check, count, share, rows; left out where there is nothing."""
-
-    def document(self) -> dict[str, Any]:
-        """The violation as JSON."""
-        said: dict[str, Any] = {"pointer": self.pointer, "code": self.code, "message": self.message, "hint": self.hint}
-        return {**said, "facts": dict(self.facts)} if self.facts else said
-
-
-def step(name: object) -> str:
-    """A step of a JSON pointer, with the slash before it (RFC 6901)."""
-    return "/" + str(name).replace("~", "~0").replace("/", "~1")
-
-
-def bounded(text: object) -> str:
-    """`text` cut to a length that is safe to show; a caller's words are never echoed whole."""
-    shown = str(text).replace("\x00", "\\0")
-    return shown if len(shown) <= ECHO_LIMIT else shown[: ECHO_LIMIT - 1] + "…"
-
-
-class TrainhouseError(Exception):
-    """Something went wrong."""
-
-    code: ClassVar[str] = "error"
-    retryable: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        detail: str | None = None,
-        *,
-        code: str | None = None,
-        hint: str = "",
-        violations: list[Violation] | None = None,
-        retry_after_seconds: int | None = None,
-    ) -> None:
-        self.detail = detail or (type(self).__doc__ or "").strip().split("\n")[0]
-        self.stable_code = code or self.code
-        self.hint = hint
-        self.violations = violations or []
-        self.retry_after_seconds = retry_after_seconds
-        super().__init__(self.detail)
-
-    def document(self) -> dict[str, Any]:
-        """The error as the part of a problem document that does not depend on HTTP."""
-        return {
-            "type": f"https://trainhouse.dev/problems/{self.stable_code}",
-            "title": (type(self).__doc__ or "").strip().split("\n")[0].rstrip("."),
-            "detail": self.detail,
-            "code": self.stable_code,
-            "retryable": self.retryable,
-            "hint": self.hint,
-            "errors": [violation.document() for violation in self.violations],
-        }
-
-
-class CallerError(TrainhouseError):
-    """The caller can mend this."""
-
-    code = "caller_error"
+__all__ = [
+    "ECHO_LIMIT",
+    "CallerError",
+    "Cancelled",
+    "Conflict",
+    "DatabaseUnavailable",
+    "DeadlineExceeded",
+    "DigestMismatch",
+    "EgressDenied",
+    "Forbidden",
+    "IdempotencyKeyReused",
+    "InvalidData",
+    "InvalidRequest",
+    "InvalidSpec",
+    "LeaseLost",
+    "MachineError",
+    "NotFound",
+    "OutOfMemory",
+    "ParityFailed",
+    "Poisoned",
+    "PreconditionFailed",
+    "PreconditionRequired",
+    "ReceiverUnavailable",
+    "SourceRefused",
+    "SourceUnavailable",
+    "StillRunning",
+    "StoreUnavailable",
+    "TooLarge",
+    "TrainhouseError",
+    "Unauthenticated",
+    "Unavailable",
+    "UnknownParameter",
+    "Violation",
+    "bounded",
+    "step",
+]
 
 
 class InvalidRequest(CallerError):
@@ -130,12 +104,6 @@ class UnknownParameter(InvalidRequest):
     """A query parameter does not exist."""
 
     code = "unknown_parameter"
-
-
-class InvalidData(CallerError):
-    """The data cannot be trained on."""
-
-    code = "invalid_data"
 
 
 class Unauthenticated(CallerError):
@@ -230,12 +198,6 @@ class ReceiverUnavailable(Unavailable):
     code = "receiver_unavailable"
 
 
-class MachineError(TrainhouseError):
-    """The job's own work broke."""
-
-    code = "internal"
-
-
 class OutOfMemory(MachineError):
     """The job needs more memory than the worker has."""
 
@@ -258,12 +220,6 @@ class ParityFailed(MachineError):
     """The packed bundle does not predict what training predicted."""
 
     code = "parity_failed"
-
-
-class DigestMismatch(MachineError):
-    """Stored bytes are not those that were recorded."""
-
-    code = "digest_mismatch"
 
 
 class LeaseLost(Exception):  # a signal between the engine's parts, never shown

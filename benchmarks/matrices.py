@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
-from workers.terms import TaskType
 
 SHARES = (0.70, 0.15, 0.15)
 FEW_LABELS = 20

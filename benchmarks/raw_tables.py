@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.learning import FolderWorkspace, as_file, chain, make_context
-from workers.bundles.bundle import open_bundle
+from trainhouse_loader.bundle import open_bundle
 from workers.context import Context, DatasetRef, Registered
 from workers.stages import evaluate, gate, ingest, register, split, train, transform, tune, validate
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.learning import make_context
+from trainhouse_loader.terms import TaskType
 from workers.context import Blob, Context, FanOut, TrialResult
 from workers.fitting.trials import run_trial
 from workers.matrix import prepared
@@ -15,7 +16,6 @@ from workers.matrix.prepared import Prepared
 from workers.search.facts import facts_of
 from workers.search.suggest import suggest
 from workers.stages import train
-from workers.terms import TaskType
 
 CLASSES: dict[str, tuple[str, ...]] = {"binary": ("no", "yes"), "multiclass": ("a", "b", "c"), "regression": ()}
 

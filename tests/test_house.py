@@ -27,7 +27,9 @@ from workers.sources import ENRICHERS, SOURCES
 from workers.trainers import TRAINERS
 
 ROOT = Path(__file__).parent.parent
-FILES = sorted(path for room in ("app", "workers", "standalone") for path in (ROOT / room).rglob("*.py"))
+FILES = sorted(
+    path for room in ("trainhouse_loader", "app", "workers", "standalone") for path in (ROOT / room).rglob("*.py")
+)
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in FILES}
 
 

@@ -8,13 +8,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from app.errors import DeadlineExceeded, DigestMismatch, ParityFailed
+from trainhouse_loader.archive import unpack
+from trainhouse_loader.bundle import METADATA
+from trainhouse_loader.models.finish import Finish
 from workers.bundles import golden
-from workers.bundles.bundle import METADATA, unpack
 from workers.context import Champion, Context
 from workers.isolation import fresh
 from workers.matrix.prepared import Prepared
 from workers.table import snapshot
-from workers.trainers.finishing import Finish
 
 Floats = npt.NDArray[np.float64]
 SECONDS = 300.0

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.spec.job import JobSpec
+from trainhouse_loader.terms import TaskType
 from workers.matrix import encoding
-from workers.terms import TaskType
 
 TIME_PARTS = 6
 PROCESS_BYTES = 420_000_000

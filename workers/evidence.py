@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from app.spec.decision import Rule, Slice
+from trainhouse_loader.models import ensemble
+from trainhouse_loader.models.ensemble import Ensemble
 from workers import champion as champions
 from workers.champion import Unfit
 from workers.context import Context
@@ -20,9 +22,7 @@ from workers.measures.metrics import lower_is_better
 from workers.measures.samples import Floats, Rows
 from workers.measures.scoring import Entry, compared, gap, measured, values
 from workers.table import snapshot
-from workers.trainers import ensemble
 from workers.trainers.contract import fold_weights
-from workers.trainers.ensemble import Ensemble
 
 METHOD = "percentile bootstrap, Poisson(1) draws"
 

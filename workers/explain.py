@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from app.errors import InvalidData, InvalidSpec, MachineError
 from app.spec.modelling import Training
+from trainhouse_loader.models.ensemble import Ensemble
+from trainhouse_loader.terms import TaskType
 from workers.context import Context
 from workers.fitting.candidates import Candidate, recipe_of
 from workers.matrix.prepared import Prepared
 from workers.measures.metrics import lower_is_better
 from workers.measures.scoring import scores
-from workers.terms import TaskType
 from workers.trainers import TRAINERS
 from workers.trainers.contract import Company, Fold, fold_weights
-from workers.trainers.ensemble import Ensemble
 
 Floats = npt.NDArray[np.float64]
 SAMPLE_ROWS = 10_000

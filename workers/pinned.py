@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 from app import verdicts
 from app.errors import InvalidData
 from app.spec.decision import Gate, Slice
+from trainhouse_loader.answers import columns_of
+from trainhouse_loader.terms import TaskType
 from workers.evidence import Bench, weighed
-from workers.measures.answers import columns_of
 from workers.measures.intervals import Confidence
 from workers.measures.samples import Floats, Rows
-from workers.terms import TaskType
 
 THEIRS, COLUMN = "champion:", "column:"
 """Before the names of the champion's answers, and of the columns that slices and rules look at."""

@@ -132,9 +132,10 @@ EXTRAS: dict[str, Any] = {"ingest": _of_sources, "validate": _of_reference, "spl
 def code_digest() -> str:
     """The digest of the code that stages run, and of the versions of the libraries that they run on."""
     state = hashlib.sha256()
-    here = Path(__file__).parent
-    for path in sorted([*here.rglob("*.py"), *(here.parent / "app" / "spec").rglob("*.py")]):
-        state.update(path.relative_to(here.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    root = Path(__file__).parent.parent
+    rooms = (root / "workers", root / "trainhouse_loader", root / "app" / "spec")
+    for path in sorted(path for room in rooms for path in room.rglob("*.py")):
+        state.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     for name in LIBRARIES:
         state.update(f"{name}={importlib.metadata.version(name)}\0".encode())
     return "sha256:" + state.hexdigest()

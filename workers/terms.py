@@ -4,4 +4,3 @@ from typing import Literal
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
-TaskType = Literal["binary", "multiclass", "regression"]

@@ -21,7 +21,7 @@ MARGIN_SECONDS = 1.0
 """Kept back from the budget for what varies between two preparations of one table."""
 LONGEST_SECONDS = 900.0
 ROOT = Path(__file__).parents[2]
-SERVICE = ("app", "workers", "standalone", "migrations", "requirements.lock")
+SERVICE = ("trainhouse_loader", "app", "workers", "standalone", "migrations", "requirements.lock")
 """What a commit must change for Trainhouse's results to be others."""
 
 

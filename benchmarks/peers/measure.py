@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from trainhouse_loader.terms import TaskType
 from workers.measures.intervals import of_bits
 from workers.measures.metrics import METRICS, lower_is_better
 from workers.measures.samples import Rows, Sample
-from workers.terms import TaskType
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 1_000

@@ -8,12 +8,13 @@ import pytest
 
 from app.errors import InvalidSpec
 from tests.modelling import context, matrix, searched, trained
+from trainhouse_loader.models import ensemble
 from workers.fitting.rows import matrix_of
 from workers.measures.metrics import lower_is_better, metric_of
 from workers.measures.scoring import scores
 from workers.search.facts import facts_of
 from workers.stages import tune
-from workers.trainers import TRAINERS, ensemble
+from workers.trainers import TRAINERS
 
 TASKS = ("binary", "multiclass", "regression")
 STRATEGIES = ("grid", "random", "bayesian", "auto")

@@ -12,10 +12,11 @@ from app.spec.algorithms import PARAMS
 from app.spec.extras import EXTRAS
 from app.spec.job import fault_of
 from tests.modelling import matrix
+from trainhouse_loader.models import libraries
 from workers.explain import guess
 from workers.measures.metrics import lower_is_better, metric_of
 from workers.measures.scoring import scores
-from workers.trainers import TRAINERS, boosting, catboost
+from workers.trainers import TRAINERS, catboost
 from workers.trainers.contract import Company, Fold, Recipe
 
 TASKS = ("binary", "multiclass", "regression")
@@ -539,7 +540,7 @@ def test_a_worker_without_the_extra_says_what_installs_it(name, tmp_path, monkey
     def missing(_module):
         raise ModuleNotFoundError
 
-    monkeypatch.setattr(boosting.importlib, "import_module", missing)
+    monkeypatch.setattr(libraries.importlib, "import_module", missing)
     for work in (
         lambda: fitted(TRAINERS[name], rows("binary")),
         lambda: TRAINERS[name].load(tmp_path / "model"),
@@ -547,7 +548,7 @@ def test_a_worker_without_the_extra_says_what_installs_it(name, tmp_path, monkey
         with pytest.raises(MachineError) as refused:
             work()
         assert refused.value.stable_code == "extra_missing"
-        assert refused.value.hint == f"pip install 'trainhouse[{name}]'"
+        assert refused.value.hint == f"pip install {name}"
 
 
 @each_task

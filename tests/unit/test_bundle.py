@@ -7,7 +7,8 @@ import zipfile
 import pytest
 
 from app.errors import DigestMismatch
-from workers.bundles.bundle import MANIFEST, canonical_json, manifest_of, open_bundle, pack, unpack
+from trainhouse_loader.archive import MANIFEST, canonical_json, manifest_of, pack, unpack
+from trainhouse_loader.bundle import open_bundle
 
 FILES = {"model.txt": b"tree\n" * 50, "metadata.json": b"{}\n", "README": b""}
 

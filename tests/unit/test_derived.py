@@ -18,8 +18,13 @@ from hypothesis import strategies as st
 
 from app.errors import DeadlineExceeded, InvalidData
 from tests.learning import chain, make_context
-from workers.bundles.bundle import open_bundle, unpack
-from workers.engineering import derived, deriving, duck, expressions
+from trainhouse_loader.archive import unpack
+from trainhouse_loader.bundle import open_bundle
+from trainhouse_loader.derived import columns as derived
+from trainhouse_loader.derived import engine as engine_of
+from trainhouse_loader.derived import expressions
+from trainhouse_loader.reading.arrow import TYPE_NAMES
+from workers.engineering import deriving
 from workers.stages import evaluate, gate, ingest, register, split, train, transform, tune, validate
 from workers.table import snapshot
 from workers.table.canonical import canonical
@@ -248,8 +253,8 @@ def loose(row: dict[str, Any], choice: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def serving() -> derived.Derivation:
-    engine = duck.opened()
-    types = {field.name: snapshot.TYPE_NAMES[field.type] for field in SCHEMA}
+    engine = engine_of.opened()
+    types = {field.name: TYPE_NAMES[field.type] for field in SCHEMA}
     document = derived.plan(engine, EXPRESSIONS, types).document()
     return derived.Derivation(json.loads(json.dumps(document)))
 
@@ -257,8 +262,8 @@ def serving() -> derived.Derivation:
 @pytest.fixture(scope="module")
 def training():
     """What ingest does with a table, on an engine that is kept because opening one for each example takes long."""
-    engine = duck.opened()
-    plan = derived.plan(engine, EXPRESSIONS, {field.name: snapshot.TYPE_NAMES[field.type] for field in SCHEMA})
+    engine = engine_of.opened()
+    plan = derived.plan(engine, EXPRESSIONS, {field.name: TYPE_NAMES[field.type] for field in SCHEMA})
     asked = derived.query(engine, plan, forgiving=False)
     return lambda table: derived.run(engine, asked, table)
 
@@ -288,7 +293,7 @@ def same(found: Any, want: Any) -> bool:
 
 
 def test_a_row_for_which_an_expression_fails_is_missing_there():
-    engine = duck.opened()
+    engine = engine_of.opened()
     serving = derived.Derivation(derived.plan(engine, {"n": "cast(t as integer) * 2"}, {"t": "text"}).document())
     assert serving.extend(pd.DataFrame({"t": ["1", "x", None, 4]}))["n"].tolist()[0::3] == [2.0, 8.0]
     assert serving.extend(pd.DataFrame({"t": ["1", "x", None, 4]}))["n"].isna().tolist() == [False, True, True, False]
@@ -389,13 +394,13 @@ def test_a_bundle_without_expressions_needs_no_engine(tmp_path, monkeypatch):
     ctx, _ = chain(make_context(tmp_path, spec, table=houses()), *ALL)
     outcome = register.run(ctx)
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    monkeypatch.delitem(sys.modules, "workers.engineering.derived")
+    monkeypatch.delitem(sys.modules, "trainhouse_loader.derived.columns")
     bundle = open_bundle(ctx.workspace.fetch(outcome.bundle))
     assert len(bundle.predict(houses())) == 300
 
 
 def test_the_parsed_expression_is_written_back_with_other_names_only():
-    engine = duck.opened()
+    engine = engine_of.opened()
     known = ["a b", "x"]
     parsed = expressions.parse(engine, "n", 'list_transform([x], lambda x: x + "a b")[1]', known)
     assert parsed.columns == ("x", "a b")

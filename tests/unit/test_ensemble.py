@@ -7,7 +7,8 @@ import pytest
 
 from app.errors import DigestMismatch
 from tests.modelling import matrix
-from workers.trainers import TRAINERS, ensemble
+from trainhouse_loader.models import ensemble
+from workers.trainers import TRAINERS
 from workers.trainers.contract import Company, Fold, Recipe
 
 

@@ -11,11 +11,13 @@ from sklearn.metrics import f1_score, log_loss
 from app.errors import InvalidSpec
 from app.spec.job import parse_spec
 from tests.unit.test_evidence import flights, judged
-from workers.bundles.bundle import open_bundle, unpack
+from trainhouse_loader.archive import unpack
+from trainhouse_loader.bundle import open_bundle
+from trainhouse_loader.models.finish import Finish
 from workers.fitting.keeping import load_predictions
 from workers.fitting.rows import matrix_of
 from workers.stages import register
-from workers.trainers.finishing import Finish, calibration, thresholds
+from workers.trainers.finishing import calibration, thresholds
 
 
 def overconfident(rows=4_000, seed=0, *, factor=3.0, shift=0.5):

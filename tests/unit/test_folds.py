@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from app.errors import InvalidData, InvalidSpec
 from tests.learning import codes
 from tests.modelling import context, matrix, result, trained
+from trainhouse_loader.models import ensemble
 from workers.fitting.folds import divided, resolved
 from workers.matrix import prepared
 from workers.stages import train
-from workers.trainers import ensemble
 
 
 def used(data):

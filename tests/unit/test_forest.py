@@ -9,10 +9,10 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomFo
 from app.errors import DigestMismatch, InvalidData
 from tests.modelling import matrix
 from tests.unit.test_linear import with_codes
+from trainhouse_loader.models.ordering import BINS, MISSING, Bins, Order
 from workers.measures.scoring import scores
 from workers.trainers import TRAINERS, growing
 from workers.trainers.contract import Company, Fold, Recipe
-from workers.trainers.ordering import BINS, MISSING, Bins, Order
 
 KINDS = ("random_forest", "extra_trees")
 PEERS = {

@@ -11,8 +11,8 @@ from sklearn.metrics import mean_pinball_loss
 
 from app.errors import DigestMismatch, InvalidData
 from tests.modelling import matrix
+from trainhouse_loader.models.design import MOST_LEVELS, Design
 from workers.trainers.contract import Company, Fold, Recipe
-from workers.trainers.design import MOST_LEVELS, Design
 from workers.trainers.linear import LinearTrainer
 
 TO_THE_END = {"early_stopping_rounds": None, "deterministic": True}

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from tests.learning import chain, make_context
-from workers.bundles.bundle import open_bundle, unpack
+from trainhouse_loader.archive import unpack
+from trainhouse_loader.bundle import open_bundle
 from workers.stages import evaluate, gate, ingest, register, split, train, transform, tune, validate
 
 STAGES = (

@@ -10,6 +10,7 @@ import pytest
 from app.errors import InvalidSpec, MachineError
 from tests.learning import codes
 from tests.modelling import after, context, matrix, result, trained
+from trainhouse_loader.models import ensemble
 from workers.context import TrialResult
 from workers.fitting.choosing import chosen, contenders, judged
 from workers.fitting.following import Recorder, best_together
@@ -19,7 +20,7 @@ from workers.fitting.rows import matrix_of
 from workers.search.facts import facts_of
 from workers.search.plan import planned
 from workers.stages import evaluate, tune
-from workers.trainers import TRAINERS, ensemble
+from workers.trainers import TRAINERS
 from workers.trainers.lightgbm import LightgbmTrainer
 
 PARAMS = ({"num_leaves": 4, "colsample_bytree": 0.5}, {"num_leaves": 8, "extra_trees": True}, {"algorithm": "linear"})

@@ -13,8 +13,9 @@ from sklearn.datasets import load_diabetes, load_iris, make_friedman1
 from app.errors import DeadlineExceeded, ParityFailed
 from tests.learning import chain, make_context
 from tests.modelling import result
+from trainhouse_loader.archive import unpack
+from trainhouse_loader.bundle import open_bundle
 from workers.bundles import golden
-from workers.bundles.bundle import open_bundle, unpack
 from workers.context import Registered
 from workers.isolation import fresh
 from workers.stages import evaluate, gate, ingest, register, split, train, transform, tune, validate

@@ -10,9 +10,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tests.learning import chain, make_context
+from trainhouse_loader.encoding.encoder import Encoder
+from trainhouse_loader.encoding.encoder import load as load_encoder
+from trainhouse_loader.encoding.saying import scores
 from workers.context import Context
-from workers.matrix import encoding, prepared, saying, texts
-from workers.matrix.encoding import Encoder
+from workers.matrix import prepared, saying, texts
 from workers.matrix.prepared import Prepared
 from workers.stages import ingest, split, transform, validate
 from workers.table import snapshot
@@ -35,7 +37,7 @@ def transformed(tmp_path: Path, frame: pd.DataFrame, **spec: Any) -> tuple[Conte
     ctx, _ = chain(
         ctx, ("ingest", ingest.run), ("validate", validate.run), ("split", split.run), ("transform", transform.run)
     )
-    return ctx, prepared.load(ctx.workspace.get("matrix")), encoding.load(ctx.workspace.get("encoder"))
+    return ctx, prepared.load(ctx.workspace.get("matrix")), load_encoder(ctx.workspace.get("encoder"))
 
 
 def says(matrix: Prepared, part: str, name: str = "note.says") -> npt.NDArray[np.float64]:
@@ -178,7 +180,7 @@ def test_where_nothing_can_be_learned_every_score_is_zero(case: str):
     drawn = texts.draw(pd.Series(words, dtype="str"), "text", most=10_000, seed=0)
     state, crossed = saying.learn(drawn, y, classes=classes, seed=0)
     assert not np.nan_to_num(crossed).any()
-    assert not saying.scores(drawn.counts, state).any()
+    assert not scores(drawn.counts, state).any()
 
 
 def test_a_class_in_too_few_texts_has_zeros_beside_the_others():

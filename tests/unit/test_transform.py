@@ -16,9 +16,10 @@ from sklearn.tree import DecisionTreeClassifier
 from app.errors import DigestMismatch, InvalidData
 from tests import modelling
 from tests.learning import chain, make_context
+from trainhouse_loader.encoding.encoder import Encoder
+from trainhouse_loader.encoding.encoder import load as load_encoder
 from workers.context import Context
 from workers.matrix import encoding, prepared
-from workers.matrix.encoding import Encoder
 from workers.matrix.prepared import Prepared
 from workers.stages import ingest, split, transform, validate
 from workers.table import snapshot
@@ -51,7 +52,7 @@ def transformed(tmp_path: Path, frame: pd.DataFrame, **spec: Any) -> tuple[Conte
     ctx, _ = chain(
         ctx, ("ingest", ingest.run), ("validate", validate.run), ("split", split.run), ("transform", transform.run)
     )
-    return ctx, prepared.load(ctx.workspace.get("matrix")), encoding.load(ctx.workspace.get("encoder"))
+    return ctx, prepared.load(ctx.workspace.get("matrix")), load_encoder(ctx.workspace.get("encoder"))
 
 
 WAYS = {
@@ -221,13 +222,13 @@ def test_a_file_with_another_type_or_of_another_kind_is_not_opened(tmp_path: Pat
     path = tmp_path / "evil.skops"
     skops.io.dump({"blocks": [Context]}, path)
     with pytest.raises(DigestMismatch):
-        encoding.load(path)
+        load_encoder(path)
     path.write_bytes(b"\x80\x04 no zip")
     with pytest.raises(DigestMismatch):
-        encoding.load(path)
+        load_encoder(path)
     skops.io.dump(DecisionTreeClassifier(), path)
     with pytest.raises(DigestMismatch):
-        encoding.load(path)
+        load_encoder(path)
 
 
 def test_the_encoder_file_holds_no_pickle(tmp_path: Path):

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from app.errors import InvalidData
 from tests.learning import parsed
-from workers.table import coerce, columns, readings
+from trainhouse_loader.reading import coerce, readings
+from trainhouse_loader.reading.readings import Reading
+from workers.table import columns
 from workers.table.canonical import canonical
 from workers.table.columns import Decision
-from workers.table.readings import Reading
 
 ROWS = 120
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workers.bundles.bundle import open_bundle
+from trainhouse_loader.bundle import open_bundle
 from workers.table import snapshot
 from workers.threads import limited
 

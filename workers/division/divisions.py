@@ -10,11 +10,11 @@ from scipy.sparse.csgraph import connected_components
 
 from app.errors import InvalidData
 from app.spec.job import JobSpec
+from trainhouse_loader.mixing import Hashes
 from workers.division import chronology, partition, tested
 from workers.division.certificate import Divided
 from workers.division.partition import NOWHERE, TEST, Held, Labels, Parts
 from workers.table import repeats
-from workers.table.repeats import Hashes
 from workers.table.targets import Target
 
 WHOLE = frozenset({"random", "stratified", "group", "hash"})

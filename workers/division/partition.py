@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.errors import InvalidData, bounded
-from workers.table.repeats import mix
+from trainhouse_loader.mixing import mix
 from workers.terms import PARTS
 
 Parts = npt.NDArray[np.int8]

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from trainhouse_loader.mixing import SEED, Hashes, mix
 from workers.context import Context
-from workers.table.repeats import NULL, SEED, Hashes, mix, value_hashes
+from workers.table.repeats import NULL, value_hashes
 
 WHOLE = r"^[+-]?[0-9]+(\.0*)?$"
 DECIMAL = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"

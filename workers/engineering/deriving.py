@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from app.errors import InvalidData, bounded
+from trainhouse_loader.derived.columns import Plan, Query, plan, query, run
+from trainhouse_loader.derived.engine import Engine, said
+from trainhouse_loader.derived.expressions import Expression, refused
+from trainhouse_loader.reading.arrow import TYPE_NAMES
 from workers.engineering import duck
-from workers.engineering.derived import Plan, Query, plan, query, run
-from workers.engineering.expressions import Expression, refused
-from workers.table.snapshot import TYPE_NAMES
 
 SUSPECTS, SHOWN_ROWS = 50, 5
 
@@ -48,7 +49,7 @@ def _singles(made: Plan) -> Iterator[tuple[Expression, Plan]]:
         yield each, Plan(tuple(level for level in levels if level), made.inputs)
 
 
-def _bound(engine: duck.Engine, made: Plan) -> Query:
+def _bound(engine: Engine, made: Plan) -> Query:
     """The plan as SQL whose types fit.
 
     Raises:
@@ -63,12 +64,12 @@ def _bound(engine: duck.Engine, made: Plan) -> Query:
             except duckdb.Error as own:
                 raise refused(each.name, _said(own, made), code="expression_error",
                               hint="Cast the values, as in try_cast(a AS DOUBLE).") from None  # fmt: skip
-        raise InvalidData(f"data.features.columns: {duck.said(error)}", code="expression_error") from None
+        raise InvalidData(f"data.features.columns: {said(error)}", code="expression_error") from None
 
 
 def _said(error: duckdb.Error, made: Plan) -> str:
     """The engine's words with the columns' own names."""
-    text = duck.said(error)
+    text = said(error)
     for place, name in reversed(list(enumerate(made.inputs))):
         text = text.replace(f"·{place}", name)
     for place, each in reversed(list(enumerate(made.expressions))):
@@ -76,10 +77,10 @@ def _said(error: duckdb.Error, made: Plan) -> str:
     return bounded(text)
 
 
-def _failed(engine: duck.Engine, made: Plan, table: pa.Table, error: duckdb.Error) -> InvalidData:
+def _failed(engine: Engine, made: Plan, table: pa.Table, error: duckdb.Error) -> InvalidData:
     """The error for the first expression that fails, with rows for which it does."""
     if isinstance(error, duckdb.OutOfMemoryException):
-        return InvalidData(f"data.features.columns needs more memory: {duck.said(error)}", code="sql_memory",
+        return InvalidData(f"data.features.columns needs more memory: {said(error)}", code="sql_memory",
                            hint="Raise resources.memory_bytes, or make smaller values.")  # fmt: skip
     for each, single in _singles(made):
         asked = query(engine, single, forgiving=False)
@@ -95,7 +96,7 @@ def _failed(engine: duck.Engine, made: Plan, table: pa.Table, error: duckdb.Erro
     return InvalidData("data.features.columns cannot be worked out for every row.", code="expression_failed")
 
 
-def _fails(engine: duck.Engine, asked: Query, table: pa.Table) -> bool:
+def _fails(engine: Engine, asked: Query, table: pa.Table) -> bool:
     try:
         run(engine, asked, table)
     except duckdb.InterruptException:

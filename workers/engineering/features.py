@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from app.errors import InvalidData
+from trainhouse_loader.derived.engine import said
 from workers.engineering import duck
 from workers.table.canonical import canonical
 
@@ -60,7 +61,7 @@ def _single(engine: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
 
 def _explained(error: duckdb.Error) -> InvalidData:
     """The engine's words, bounded; its fence has a code of its own."""
-    words = duck.said(error)
+    words = said(error)
     if isinstance(error, duckdb.PermissionException):
         return InvalidData(f"features.sql reaches outside its tables: {words}", code="sql_denied",
                            hint="Only the named tables can be read; give files as sources.")  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import InvalidSpec
+from trainhouse_loader.models.finish import Finish
 from workers.context import Blob, Context, TrialResult
 from workers.fitting import folds as folding
 from workers.fitting.candidates import Candidate, candidate_of
@@ -21,7 +22,7 @@ from workers.measures.samples import Floats, Rows
 from workers.measures.scoring import values
 from workers.search.plan import Plan
 from workers.trainers.contract import fold_weights
-from workers.trainers.finishing import Finish, calibration, thresholds
+from workers.trainers.finishing import calibration, thresholds
 
 WORTH = 1e-3
 """Where the caller left it open, several models answer only if they lower the best one's loss by this share."""

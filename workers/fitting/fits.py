@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from app.errors import InvalidData
+from trainhouse_loader.models import ensemble
+from trainhouse_loader.models.ensemble import Ensemble, Packed
+from trainhouse_loader.models.fitted import Indices
 from workers.context import Context
 from workers.fitting import folds as folding
 from workers.fitting.candidates import Candidate, company_of, most_rounds, recipe_of
@@ -21,9 +24,8 @@ from workers.measures.samples import Floats
 from workers.measures.scoring import scores
 from workers.search.pruning import Pruning
 from workers.threads import limited
-from workers.trainers import TRAINERS, Fitted, ensemble
-from workers.trainers.contract import Fold, Indices, fold_weights
-from workers.trainers.ensemble import Ensemble, Packed
+from workers.trainers import TRAINERS, Fitted
+from workers.trainers.contract import Fold, fold_weights
 
 _TURN = Lock()
 """Trials of one process fit one after another, whatever else they do at a time: the process holds cores for one."""

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from app.errors import InvalidData, InvalidSpec
+from trainhouse_loader.models.fitted import Indices
 from workers.division.partition import Labels, quantile_strata
 from workers.matrix.prepared import Prepared
-from workers.trainers.contract import Fold, Indices
+from workers.trainers.contract import Fold
 
 IN_TIME = frozenset({"time", "time_and_group"})
 LEAST_FOLDS = 2

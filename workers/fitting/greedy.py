@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainhouse_loader.models.fitted import Indices
+from trainhouse_loader.terms import TaskType
 from workers.measures.metrics import lower_is_better
 from workers.measures.samples import Floats
 from workers.measures.scoring import scores
-from workers.terms import TaskType
-from workers.trainers.contract import Indices
 
 MOST_STEPS = 25
 FIRST = 5

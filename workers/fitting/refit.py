@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from trainhouse_loader.models import ensemble
+from trainhouse_loader.models.ensemble import Packed
 from workers.context import Context
 from workers.fitting.candidates import company_of, most_rounds, recipe_of, soft_deadline
 from workers.fitting.choosing import Contender
@@ -15,9 +17,8 @@ from workers.fitting.fits import packed_all
 from workers.fitting.following import Recorder
 from workers.fitting.rows import matrix_of
 from workers.matrix.prepared import Prepared
-from workers.trainers import TRAINERS, Fitted, ensemble
+from workers.trainers import TRAINERS, Fitted
 from workers.trainers.contract import Fold
-from workers.trainers.ensemble import Packed
 
 BOOSTED = frozenset({"lightgbm", "xgboost", "catboost"})
 """Algorithms whose rounds were found by early stopping; the others take as many as their parameters say."""

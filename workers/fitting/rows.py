@@ -9,6 +9,8 @@ import numpy as np
 from app.errors import InvalidData, InvalidSpec, Violation, bounded, step
 from app.spec.decision import COSTS
 from app.spec.job import JobSpec
+from trainhouse_loader.models.fitted import Indices
+from trainhouse_loader.terms import TaskType
 from workers.context import Context
 from workers.formats.names import like
 from workers.matrix import prepared
@@ -17,8 +19,7 @@ from workers.measures.metrics import fitting, metric_of, names_for
 from workers.measures.samples import Floats
 from workers.measures.scoring import scores
 from workers.table import snapshot
-from workers.terms import TaskType
-from workers.trainers.contract import Indices, fold_weights
+from workers.trainers.contract import fold_weights
 
 _LOADED: dict[tuple[Any, ...], Prepared] = {}
 _LOADING = Lock()

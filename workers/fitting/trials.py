@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import MachineError
+from trainhouse_loader.models import ensemble
 from workers.context import Context, TrialResult
 from workers.fitting.candidates import candidate_of, longest_fit, soft_deadline
 from workers.fitting.fits import Scored, fit_and_score, packed_all, size_of
@@ -16,7 +17,6 @@ from workers.measures.metrics import lower_is_better
 from workers.search.facts import facts_of
 from workers.search.plan import planned
 from workers.search.pruning import Pruning
-from workers.trainers import ensemble
 
 
 @dataclass(frozen=True)

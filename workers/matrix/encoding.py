@@ -12,15 +12,16 @@ import pandas as pd
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
 
-from app.errors import DigestMismatch, InvalidData, bounded
 from app.spec.data import ColumnTransform
 from app.spec.job import JobSpec
-from workers.matrix import labels, vault
-from workers.matrix.blocks import BLOCKS, MOST_TARGET_CLASSES, Lesson, State
-from workers.terms import TaskType
+from trainhouse_loader.encoding.blocks import APPLY, State
+from trainhouse_loader.encoding.encoder import FORMAT, Encoder, assembled
+from trainhouse_loader.encoding.labels import words
+from trainhouse_loader.terms import TaskType
+from workers.matrix import vault
+from workers.matrix.blocks import BLOCKS, MOST_TARGET_CLASSES, Lesson
 
 Floats = npt.NDArray[np.float64]
-FORMAT = 2
 MOST_NATIVE = 50
 """Labels of one column that trees take as they are: with more, target encoding was better on every table tried."""
 COLUMN_BY_COLUMN = {"embedding"}
@@ -59,45 +60,6 @@ BLIND = frozenset({Step("number"), Step("time")})
 """Steps that learn nothing, so that no rows need be gathered for them."""
 
 
-@dataclass(frozen=True)
-class Encoder:
-    """A fitted encoder.
-
-    Attributes:
-        input_columns: The features, in the order of the snapshot; a frame to transform must have them all.
-        feature_names: One per column of the result; any text.
-        categorical: Places of the result's columns that hold category codes 0.. and NaN.
-        blocks: The fitted state, as plain values, arrays and scikit-learn estimators.
-    """
-
-    input_columns: tuple[str, ...]
-    feature_names: tuple[str, ...]
-    categorical: tuple[int, ...]
-    blocks: tuple[State, ...]
-
-    @property
-    def lineage(self) -> tuple[str, ...]:
-        """For each column of the result, the input column that it is made of."""
-        return tuple(block["columns"][place] for block in self.blocks for place in block["origins"])
-
-    def transform(self, frame: pd.DataFrame) -> Floats:
-        """(rows, features) float64, C order. Labels and values never seen become missing, never an error.
-
-        Raises:
-            InvalidData: `missing_column`, where `frame` lacks an input column.
-        """
-        lacking = [name for name in self.input_columns if name not in frame.columns]
-        if lacking:
-            raise InvalidData(f"The rows lack the column {bounded(lacking[0])!r}.", code="missing_column")
-        out = np.empty((len(frame), len(self.feature_names)), dtype=np.float64)
-        start = 0
-        for block in self.blocks if len(frame) else ():
-            end = start + len(block["names"])
-            _write(frame, block, out[:, start:end])
-            start = end
-        return out
-
-
 def fit(
     lessons: Lessons, y: Floats, *, spec: JobSpec, types: Mapping[str, str], bases: Mapping[str, str], task: TaskType
 ) -> tuple[Encoder, list[Crossed]]:
@@ -124,20 +86,13 @@ def fit(
             crossed.append(Crossed(start + len(block["names"]) - numbers.shape[1], numbers))
         start += len(block["names"])
         blocks.append(block)
-    return _assembled(tuple(types), blocks), crossed
-
-
-def _assembled(input_columns: tuple[str, ...], blocks: list[State]) -> Encoder:
-    names = tuple(name for block in blocks for name in block["names"])
-    kinds = [block["kind"] for block in blocks for _ in block["names"]]
-    categorical = tuple(place for place, kind in enumerate(kinds) if kind == "native")
-    return Encoder(input_columns, names, categorical, tuple(blocks))
+    return assembled(tuple(types), blocks), crossed
 
 
 def _learned(step: Step, columns: list[str], lesson: Lesson) -> State:
     """The fitted block; `crossed` in it are what its last columns have for training rows, NaN where that is no other."""
     block: State = {"kind": step.kind, "columns": columns, "imputer": None, "scaler": None}
-    block |= BLOCKS[step.kind][0](columns, dict(step.options), lesson)
+    block |= BLOCKS[step.kind](columns, dict(step.options), lesson)
     parts = {"imputer": _imputer(step.impute), "scaler": _scaler(step.scale, len(lesson.frame), lesson.seed)}
     if any(part is not None for part in parts.values()):
         numbers = _taught(lesson, block)
@@ -156,7 +111,7 @@ def _taught(lesson: Lesson, block: State) -> Floats:
     if crossed is not None and crossed.shape[1] == len(block["names"]):
         return np.asarray(crossed)
     numbers = np.empty((len(lesson.frame), len(block["names"])))
-    BLOCKS[block["kind"]][1](lesson.frame, block, numbers)
+    APPLY[block["kind"]](lesson.frame, block, numbers)
     if crossed is not None:
         take(crossed, numbers[:, -crossed.shape[1] :])
     return numbers
@@ -202,28 +157,11 @@ def _scaler(name: str, rows: int, seed: int) -> Any:
     return SCALERS[name]() if name in SCALERS else None
 
 
-def _write(frame: pd.DataFrame, block: State, out: Floats) -> None:
-    """Writes what `block` makes of `frame` into `out`, (rows, features of the block)."""
-    BLOCKS[block["kind"]][1](frame, block, out)
-    if block["imputer"] is not None or block["scaler"] is not None:
-        out[:] = _after(out, block)
-
-
-def _after(numbers: Floats, block: State) -> Floats:
-    """Missing values filled and numbers scaled, as far as the block asks for it."""
-    for part in ("imputer", "scaler"):
-        if block[part] is not None:
-            numbers = np.asarray(block[part].transform(numbers), dtype=np.float64)
-    return numbers
-
-
 def _crowded(lessons: Lessons, spec: JobSpec, types: Mapping[str, str], bases: Mapping[str, str]) -> frozenset[str]:
     """The columns of categories, left to `auto`, that have more labels than trees can tell apart."""
     left = [name for name, kind in types.items() if kind == "categorical" and _chosen(spec, name) == "auto"]
     return frozenset(
-        name
-        for name in left
-        if len(labels.words(lessons([name])[name], bases[name]).drop_null().unique()) > MOST_NATIVE
+        name for name in left if len(words(lessons([name])[name], bases[name]).drop_null().unique()) > MOST_NATIVE
     )
 
 
@@ -284,15 +222,3 @@ def _category_step(spec: JobSpec, own: ColumnTransform, encode: str, impute: str
 def dump(encoder: Encoder, path: Path) -> None:
     """Writes `encoder` to `path`; equal encoders give equal bytes."""
     vault.dump({"format": FORMAT, "input_columns": list(encoder.input_columns), "blocks": list(encoder.blocks)}, path)
-
-
-def load(path: Path) -> Encoder:
-    """The encoder that `dump` wrote to `path`.
-
-    Raises:
-        DigestMismatch: the file is none of ours, or holds a type that is not allowed.
-    """
-    state = vault.load(path)
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise DigestMismatch("The file holds no encoder of this format.")
-    return _assembled(tuple(state["input_columns"]), list(state["blocks"]))

@@ -1,6 +1,5 @@
 """Category labels as places in a list: what the columns of a category encoder have in common."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.table import coerce
+from trainhouse_loader.encoding.labels import words
 
-MISSING, UNKNOWN = -1, -2
 LEAST_SHARE = 20
 """No label is rare that stands in more than one of so many rows, however small the table."""
 
@@ -34,12 +32,6 @@ class Counted:
     missing: int
 
 
-def words(series: pd.Series, base: str) -> pa.Array:
-    """The labels of `series` (see `coerce.labels`) as large_string, null where there is none."""
-    found = pa.array(coerce.labels(series, base), pa.large_string(), from_pandas=True)
-    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
-
-
 def counted(series: pd.Series, base: str, *, min_frequency: int, most: int | None = None) -> Counted:
     """The labels that stand in at least `min_frequency` rows, with the others at most `most` codes."""
     found = words(series, base)
@@ -59,20 +51,3 @@ def stored(labels: pa.Array) -> dict[str, npt.NDArray[Any]]:
     """`labels` as arrays that a file can hold: their UTF-8 bytes, and where each one ends."""
     lengths = pc.binary_length(labels.cast(pa.large_binary())).to_numpy(zero_copy_only=False).astype(np.int64)
     return {"utf8": np.frombuffer("".join(labels.to_pylist()).encode(), dtype=np.uint8), "ends": np.cumsum(lengths)}
-
-
-def restored(state: Mapping[str, npt.NDArray[Any]]) -> pa.Array:
-    """What `stored` was given."""
-    offsets = np.concatenate(([0], state["ends"])).astype(np.int64)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(state["utf8"]))]
-    return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)
-
-
-def codes(series: pd.Series, base: str, labels: pa.Array, *, rare: bool) -> npt.NDArray[np.int64]:
-    """(rows,) The place of each label; MISSING; and for any other label `len(labels)` where `rare`, else UNKNOWN."""
-    found = words(series, base)
-    places = pc.index_in(found, value_set=labels).fill_null(len(labels) if rare else UNKNOWN)
-    out = places.to_numpy(zero_copy_only=False).astype(np.int64)
-    if found.null_count:
-        out[found.is_null().to_numpy(zero_copy_only=False)] = MISSING
-    return out

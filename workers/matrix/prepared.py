@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from workers.terms import PARTS, Part, TaskType
+from trainhouse_loader.terms import TaskType
+from workers.terms import PARTS, Part
 
 FORMAT = "trainhouse-matrix-2"
 

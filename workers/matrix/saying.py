@@ -1,6 +1,5 @@
 """What texts say of the target: linear scores of their n-grams, learned across folds so that no text scores itself."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from workers.matrix import texts
+from trainhouse_loader.encoding.saying import Model, scored
+from trainhouse_loader.encoding.texts import HASH_FEATURES, known, weighed
 from workers.matrix.texts import Drawn
 
 Floats = npt.NDArray[np.float64]
@@ -52,16 +52,12 @@ class Lines:
     told: tuple[int | None, ...]
 
 
-Model = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""(n-grams, scores) coefficients, (scores,) intercepts."""
-
-
 def learn(drawn: Drawn, y: Floats, *, classes: int, seed: int) -> tuple[dict[str, Any], Floats]:
     """(what `scores` needs, (rows, scores) by models that have not seen the row's text; NaN where none has seen it)."""
-    held = np.bincount(drawn.counts.indices, minlength=texts.HASH_FEATURES)
+    held = np.bincount(drawn.counts.indices, minlength=HASH_FEATURES)
     used = np.flatnonzero(held >= LEAST_TEXTS_WITH).astype(np.int32)
     idf = (np.log((1.0 + drawn.counts.shape[0]) / (1.0 + held[used])) + 1.0).astype(np.float32)
-    x = texts.weighed(texts.known(drawn.counts, used), idf)
+    x = weighed(known(drawn.counts, used), idf)
     rng = np.random.default_rng(seed)
     told = _told(np.diff(x.indptr), drawn.rows, rng)
     place, answer, weight = _answers(drawn.rows[told], y[told], classes)
@@ -73,19 +69,8 @@ def learn(drawn: Drawn, y: Floats, *, classes: int, seed: int) -> tuple[dict[str
     crossed = np.full((x.shape[0] + 1, len(intercepts)), np.nan)
     for one in np.unique(lines.fold):
         away = np.flatnonzero(fold == one)
-        crossed[away] = _scored(x[away], _fitted(lines, one, strength))
+        crossed[away] = scored(x[away], _fitted(lines, one, strength))
     return {"used": used, "idf": idf, "coefficients": coefficients, "intercepts": intercepts}, crossed[drawn.rows]
-
-
-def scores(counts: Any, state: Mapping[str, Any]) -> Floats:
-    """(texts, scores) of (texts, HASH_FEATURES) counts; the intercept where no n-gram is known."""
-    x = texts.weighed(texts.known(counts, state["used"]), state["idf"])
-    return _scored(x, (state["coefficients"], state["intercepts"]))
-
-
-def _scored(x: Any, model: Model) -> Floats:
-    found: Floats = x @ model[0].astype(np.float64) + model[1]
-    return found
 
 
 def _told(grams: Places, rows: Places, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -135,7 +120,7 @@ def _classes(answer: Floats, classes: int) -> tuple[int | None, ...]:
 def _strength(lines: Lines) -> float:
     """The one of `STRENGTHS` whose models of the other folds predict the first fold best."""
     away = lines.fold == 0
-    return min(STRENGTHS, key=lambda one: _loss(lines, away, _scored(lines.x[away], _fitted(lines, 0, one))))
+    return min(STRENGTHS, key=lambda one: _loss(lines, away, scored(lines.x[away], _fitted(lines, 0, one))))
 
 
 def _loss(lines: Lines, rows: npt.NDArray[np.bool_], found: Floats) -> float:

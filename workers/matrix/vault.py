@@ -8,30 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import skops.io
-from skops.io.exceptions import UntrustedTypesFoundException
 
-from app.errors import DigestMismatch, bounded
-
-TRUSTED = ["numpy.dtype"]
-"""What a file may hold beyond the types that skops itself knows to be harmless; never taken from the file."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def dump(state: Any, path: Path) -> None:
     """Writes `state` (plain values, arrays, estimators of scikit-learn) to `path`."""
     path.write_bytes(constant_bytes(skops.io.dumps(state)))
-
-
-def load(path: Path) -> Any:
-    """The state that `dump` wrote to `path`.
-
-    Raises:
-        DigestMismatch: the file is none of ours, or holds a type that is not allowed.
-    """
-    try:
-        return skops.io.load(path, trusted=TRUSTED)
-    except (UntrustedTypesFoundException, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise DigestMismatch(f"The encoder file cannot be trusted: {bounded(error)}.") from None
 
 
 def constant_bytes(packed: bytes) -> bytes:

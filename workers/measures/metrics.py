@@ -6,8 +6,8 @@ import numpy as np
 from scipy.special import xlogy
 
 from app.spec.decision import CLASSIFICATION_METRICS, LOWER_IS_BETTER, REGRESSION_METRICS
+from trainhouse_loader.terms import TaskType
 from workers.measures.samples import Floats, Ranked, Rows, Sample
-from workers.terms import TaskType
 
 DEFAULT_METRIC: dict[TaskType, str] = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
 OF_OBJECTIVE = {"poisson": "mean_poisson_deviance", "quantile": "mean_pinball_loss", "huber": "mae"}

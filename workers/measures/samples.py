@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.measures.answers import chosen_classes
-from workers.terms import TaskType
+from trainhouse_loader.answers import chosen_classes
+from trainhouse_loader.terms import TaskType
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]

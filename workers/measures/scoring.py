@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from trainhouse_loader.terms import TaskType
 from workers.measures.intervals import Confidence, arranged, gained, resampled
 from workers.measures.metrics import METRICS, Undefined, lower_is_better
 from workers.measures.samples import Floats, Rows, Sample
-from workers.terms import TaskType
 
 MOST_CLASSES = 50
 Entry = dict[str, Any]

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from app.spec.data import Leakage
+from trainhouse_loader.reading import coerce
 from workers.quality import leakage, relations, suspicion
 from workers.quality.findings import Finding
 from workers.quality.leakage import Leak, Sample
-from workers.table import coerce, columns, targets
+from workers.table import columns, targets
 from workers.table.columns import Decision
 from workers.table.targets import Target
 

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 
 from app.errors import bounded
 from app.spec.data import DatasetSource
+from trainhouse_loader.reading import coerce
 from workers.context import Champion, Context
 from workers.quality import profile
 from workers.quality.findings import Finding
 from workers.sources import dataset
-from workers.table import coerce, columns, snapshot, targets
+from workers.table import columns, snapshot, targets
 
 Rows = npt.NDArray[np.int64]
 POINTER = "/validation/drift/reference"

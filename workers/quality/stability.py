@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from app.errors import bounded
 from app.spec.data import Drift
+from trainhouse_loader.reading import coerce
 from workers.context import Context
 from workers.quality import drift, joint, reference
 from workers.quality.drift import Cells, Moved
@@ -16,7 +17,6 @@ from workers.quality.findings import Finding
 from workers.quality.joint import Told
 from workers.quality.profile import Look
 from workers.quality.reference import Reference
-from workers.table import coerce
 
 PART = "/validation/drift"
 SHOWN = 3

@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from app.errors import InvalidData, bounded
 from app.spec.job import JobSpec
+from trainhouse_loader.reading import coerce
 from workers.context import Context
 from workers.quality import audit, contract, findings, giveaways, profile, stability, suspicion
 from workers.quality.findings import Finding, pointer_to
 from workers.quality.leakage import Leak
-from workers.table import coerce, columns, snapshot, targets
+from workers.table import columns, snapshot, targets
 from workers.table.columns import Decision
 from workers.table.targets import Target
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workers.terms import TaskType
+from trainhouse_loader.terms import TaskType
 
 LEAST_VARIATION = 0.3
 """Standard deviation over mean: numbers that vary less are about as well learned by squares."""

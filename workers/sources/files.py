@@ -15,11 +15,11 @@ from typing import Any
 import pyarrow as pa
 
 from app.errors import DeadlineExceeded, InvalidData, MachineError, TrainhouseError, Violation
+from trainhouse_loader.reading.arrow import TYPE_NAMES
 from workers.context import Context
 from workers.formats.limits import Limits
 from workers.isolation import fresh
 from workers.isolation.parsing import ANSWER, out_of_memory
-from workers.table.snapshot import TYPE_NAMES
 
 GIB = 1024**3
 LEAST_MEMORY_BYTES = 2 * GIB

@@ -7,6 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainhouse_loader.answers import columns_of
+from trainhouse_loader.models import ensemble
+from trainhouse_loader.models.ensemble import Ensemble
 from workers import explain, pinned
 from workers.context import Context, Done, Warned
 from workers.evidence import gathered
@@ -14,14 +17,11 @@ from workers.fitting.rows import forget, matrix_of
 from workers.isolation import fresh
 from workers.matrix.prepared import Prepared
 from workers.measures import curves
-from workers.measures.answers import columns_of
 from workers.measures.metrics import names_for
 from workers.measures.samples import Floats, Rows, Sample
 from workers.terms import PARTS
 from workers.threads import limited
-from workers.trainers import ensemble
 from workers.trainers.contract import fold_weights
-from workers.trainers.ensemble import Ensemble
 
 MOST_CLASSES_IN_MATRIX = 200
 PARQUET = "application/vnd.apache.parquet"

@@ -9,9 +9,10 @@ import pyarrow as pa
 from app.errors import InvalidData, Violation, bounded, step
 from app.spec.data import FeatureStoreSource
 from app.spec.job import JobSpec
+from trainhouse_loader.derived import columns as derived
+from trainhouse_loader.derived.expressions import refused
 from workers.context import Context, Done
-from workers.engineering import derived, deriving, features, lineage
-from workers.engineering.expressions import refused
+from workers.engineering import deriving, features, lineage
 from workers.engineering.lineage import Origin
 from workers.formats.names import like
 from workers.sources import ENRICHERS, SOURCES

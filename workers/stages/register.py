@@ -11,19 +11,21 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from app.errors import ParityFailed
+from trainhouse_loader.answers import columns_of
+from trainhouse_loader.archive import FORMAT, canonical_json, pack
+from trainhouse_loader.bundle import COLUMNS, ENCODER, METADATA, derivation_of, inputs_of
+from trainhouse_loader.derived import columns as derived
+from trainhouse_loader.encoding.encoder import load as load_encoder
+from trainhouse_loader.models import ensemble
+from trainhouse_loader.models.ensemble import Packed
+from trainhouse_loader.models.finish import Finish
+from trainhouse_loader.reading import coerce
 from workers.bundles import card, golden
-from workers.bundles.bundle import COLUMNS, ENCODER, FORMAT, METADATA, canonical_json, derivation_of, inputs_of, pack
 from workers.bundles.golden import Golden
 from workers.context import Context, Registered
-from workers.engineering import derived
-from workers.matrix import encoding
-from workers.measures.answers import columns_of
 from workers.reuse import code_digest
-from workers.table import coerce, columns, snapshot
+from workers.table import columns, snapshot
 from workers.threads import limited
-from workers.trainers import ensemble
-from workers.trainers.ensemble import Packed
-from workers.trainers.finishing import Finish
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,7 +41,7 @@ def run(ctx: Context) -> Registered:
         ParityFailed: the bundle predicts other than the model and encoder that were trained.
         DeadlineExceeded: the job's time was over before the proof was made.
     """
-    encoder = encoding.load(ctx.workspace.get("encoder"))
+    encoder = load_encoder(ctx.workspace.get("encoder"))
     document = columns_of_bundle(ctx, encoder.input_columns)
     derivation = derivation_of(document)
     rows = golden.gather(

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.errors import InvalidData, bounded
+from trainhouse_loader.mixing import Hashes
 from workers.context import Context, Done, Warned
 from workers.division import certificate, partition, rowkeys, tested
 from workers.division.certificate import Divided
 from workers.division.divisions import NO_ROWS, Division, Plan, chosen, divide
 from workers.division.partition import Labels, Parts
 from workers.table import snapshot, targets
-from workers.table.repeats import Hashes
 from workers.table.targets import Target
 from workers.terms import PARTS
 

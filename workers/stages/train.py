@@ -1,5 +1,6 @@
 """Train: one fit of the caller's parameters, the model that the search has to beat."""
 
+from trainhouse_loader.models import ensemble
 from workers.context import Context, Done, Warned
 from workers.fitting import folds as folding
 from workers.fitting.candidates import candidate_of, soft_deadline
@@ -9,7 +10,6 @@ from workers.fitting.keeping import save_predictions
 from workers.fitting.rows import check_columns, matrix_of
 from workers.search.facts import facts_of
 from workers.search.plan import planned
-from workers.trainers import ensemble
 
 SHARE_OF_TIME = 0.4
 """Of the job's remaining time; the search, the evaluation and the registration need the rest."""

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.errors import InvalidData, bounded
+from trainhouse_loader.encoding.encoder import Encoder
 from workers.context import Context, Done
 from workers.matrix import encoding, prepared
-from workers.matrix.encoding import Crossed, Encoder
+from workers.matrix.encoding import Crossed
 from workers.matrix.prepared import Prepared
 from workers.table import columns, snapshot, targets
 from workers.table.batches import Source, base_of

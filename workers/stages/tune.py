@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainhouse_loader.models import ensemble
+from trainhouse_loader.models.finish import Finish
 from workers.context import Context, Done, FanOut, Skipped, Warned
 from workers.fitting.choosing import Judged, chosen, finish_for, judged, only_trained
 from workers.fitting.lanes import finals
@@ -12,8 +14,6 @@ from workers.fitting.rows import forget
 from workers.search.facts import facts_of
 from workers.search.insight import insight
 from workers.search.plan import Plan, planned
-from workers.trainers import ensemble
-from workers.trainers.finishing import Finish
 
 STATES = ("complete", "pruned", "failed", "lost")
 UNTIMELY = frozenset({"no_time", "timed_out"})

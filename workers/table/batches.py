@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.table import coerce, snapshot
+from trainhouse_loader.reading import coerce
+from workers.table import snapshot
 
 BASES = {pa.bool_(): "boolean", pa.timestamp("us"): "time", pa.int64(): "number", pa.float64(): "number"}
 

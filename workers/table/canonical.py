@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 
 from app.errors import InvalidData, Violation, bounded
 from app.spec.base import MAX_COLUMNS
-from workers.table.written import TIME, Growing, real
+from trainhouse_loader.reading import arrow
+from workers.table.written import Growing
 
 
 def canonical(table: pa.Table) -> pa.Table:
@@ -80,46 +81,9 @@ def canonical_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     for fits, convert in CONVERTERS:
         if fits(column.type):
             found = convert(column, name)
-            return _without_type(found) if found.null_count == len(found) else found
+            return arrow.without_type(found) if found.null_count == len(found) else found
     raise InvalidData(f"Column {bounded(name)!r} has the type {bounded(column.type)}, which is not supported.",
                       code="unsupported_type", hint="Store it as a number, text or time.")  # fmt: skip
-
-
-def _without_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """As many nulls, typed float64."""
-    return pa.chunked_array([pa.nulls(len(column), pa.float64())])
-
-
-def _whole(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
-    """Whole numbers as int64; as float64 where one is beyond it."""
-    try:
-        return column.cast(pa.int64())
-    except pa.ArrowInvalid:
-        return column.cast(pa.float64(), safe=False)
-
-
-def _real(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
-    """Floats as int64 where none has a fraction, otherwise float64 without NaN."""
-    if column.type != pa.float64():
-        column = column.cast(pa.string()).cast(pa.float64())
-    return real(column)
-
-
-def _decimal(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Decimals as the numbers that their text says."""
-    return _text(column.cast(pa.string()), name)
-
-
-def _time(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
-    """Times of any unit and zone in UTC microseconds."""
-    if getattr(column.type, "tz", None) is not None:
-        column = column.cast(pa.timestamp(column.type.unit, "UTC")).cast(pa.timestamp(column.type.unit))
-    return column.cast(TIME, safe=False)
-
-
-def _date(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
-    """Dates as their midnight in UTC."""
-    return column.cast(pa.date32()).cast(TIME)
 
 
 def _clock(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
@@ -132,10 +96,10 @@ def trimmed_clock(text: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(text, r"(\.[0-9]*[1-9])0+$|\.0+$", r"\1")
 
 
-def _duration(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _duration(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
     """Durations as seconds."""
     unit = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
-    return _real(pc.divide(column.cast(pa.int64()).cast(pa.float64(), safe=False), unit), name)
+    return arrow.floating(pc.divide(column.cast(pa.int64()).cast(pa.float64(), safe=False), unit))
 
 
 def _binary(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -176,19 +140,9 @@ def _text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     return whole.column()
 
 
-def _same(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
-    return column
-
-
 is_type = pa.types
 CONVERTERS: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.ChunkedArray, str], pa.ChunkedArray]]] = [
-    (is_type.is_null, lambda column, _name: _without_type(column)),
-    (is_type.is_boolean, _same),
-    (is_type.is_integer, _whole),
-    (is_type.is_floating, _real),
-    (is_type.is_decimal, _decimal),
-    (is_type.is_timestamp, _time),
-    (is_type.is_date, _date),
+    *((fits, lambda column, _name, convert=convert: convert(column)) for fits, convert in arrow.CONVERTERS),
     (is_type.is_time, _clock),
     (is_type.is_duration, _duration),
     (lambda kind: is_type.is_string(kind) or is_type.is_large_string(kind) or is_type.is_string_view(kind), _text),

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from app.errors import InvalidData, Violation, bounded, step
 from app.spec.data import Validation
 from app.spec.job import JobSpec
+from trainhouse_loader.reading.readings import Reading
 from workers.context import Warned
 from workers.table import evidence
-from workers.table.readings import Reading
 from workers.table.words import Found, listed
 
 ID_SHARE = 0.99

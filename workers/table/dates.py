@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workers.table import readings
-from workers.table.readings import DATE_FORMATS, Reading
+from trainhouse_loader.reading import readings
+from trainhouse_loader.reading.readings import DATE_FORMATS, Reading
 from workers.table.words import SAMPLE, Found, Words
 
 DATE_LIKE = re.compile(

@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.table import coerce, readings
+from trainhouse_loader.reading import coerce, readings
+from trainhouse_loader.reading.readings import EPOCHS, NUMBER_FORMATS, PAIRS, SIGNS, Reading
 from workers.table.dates import of_dates
-from workers.table.readings import EPOCHS, NUMBER_FORMATS, PAIRS, SIGNS, Reading
 from workers.table.words import SAMPLE, Found, Words, listed
 
 LEAST_SAMPLED = 0.5

@@ -7,14 +7,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-Hashes = npt.NDArray[np.uint64]
+from trainhouse_loader.mixing import SEED, Hashes, mix
 
-SEED = np.uint64(0x9E3779B97F4A7C15)
 FACTOR = np.uint64(0xD1342543DE82EF95)
 NULL = np.uint64(0xA5A5A5A5DEADBEEF)
 EXACT = 2**53
-BLOCK = 16_384
-"""Rows that fit into a processor's nearest memory."""
 
 
 def repeats(table: pa.Table) -> npt.NDArray[np.bool_]:
@@ -66,16 +63,3 @@ def hashable(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     bits = whole.astype(np.float64).view(np.uint64)
     large = (whole > EXACT) | (whole < -EXACT)
     return np.where(large, whole.view(np.uint64), bits) if large.any() else bits
-
-
-def mix(bits: Hashes) -> Hashes:
-    """(rows,) Each number scattered over all 64 bits, one to one (the finaliser of SplitMix64)."""
-    mixed = bits + SEED
-    for start in range(0, len(mixed), BLOCK):
-        part = mixed[start : start + BLOCK]
-        part ^= part >> np.uint64(30)
-        part *= np.uint64(0xBF58476D1CE4E5B9)
-        part ^= part >> np.uint64(27)
-        part *= np.uint64(0x94D049BB133111EB)
-        part ^= part >> np.uint64(31)
-    return mixed

@@ -10,10 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-TYPE_NAMES = {
-    pa.int64(): "int", pa.float64(): "float", pa.bool_(): "bool", pa.timestamp("us"): "timestamp",
-    pa.large_string(): "text", pa.string(): "text",
-}  # fmt: skip
+from trainhouse_loader.reading.arrow import TYPE_NAMES
 
 
 def data_digest(table: pa.Table) -> str:

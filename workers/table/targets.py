@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from app.errors import InvalidData, bounded
 from app.spec.base import Scalar
 from app.spec.data import Task
-from workers.terms import TaskType
+from trainhouse_loader.terms import TaskType
 
 MAX_CLASSES = 1_000
 FEW_WHOLE_NUMBERS = 20

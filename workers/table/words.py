@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.table import readings
-from workers.table.readings import Reading
+from trainhouse_loader.reading import readings
+from trainhouse_loader.reading.readings import Reading
 
 Floats = npt.NDArray[np.float64]
 SAMPLE = 64

@@ -3,20 +3,18 @@
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.errors import InvalidData, bounded
+from trainhouse_loader.reading.arrow import TIME, real
 
 TEXT = pa.large_string()
-TIME = pa.timestamp("us")
 NULL_WORDS = frozenset({
     "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "none", "NaT",
 })  # fmt: skip
 BOOLEAN_WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 NUMBER_SIGNS = frozenset("+-.0123456789iInN")
-EXACT_WHOLE = 2.0**53
 PROBE = 64
 
 Convert = Callable[[pa.Array], pa.Array | None]
@@ -236,19 +234,3 @@ def _moments(text: pa.Array, zone: str | None) -> pa.Array:
         cut = pc.if_else(fine, text, nothing).cast(pa.timestamp("ns", zone)).cast(pa.timestamp("ns"))
         rest = pc.if_else(fine, nothing, text).cast(pa.timestamp("us", zone)).cast(TIME)
         return pc.coalesce(rest, cut.cast(TIME, safe=False))
-
-
-def real(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Floats (float64) as int64 where none has a fraction, otherwise float64 without NaN and -0.0."""
-    values = np.asarray(column.to_numpy())  # nulls arrive as NaN
-    unknown = np.isnan(values)
-    mask = unknown if unknown.any() else None
-    known = values if mask is None else values[~unknown]
-    if known.size and _are_whole(known[:1_000]) and _are_whole(known):
-        filled = values if mask is None else np.where(unknown, 0.0, values)
-        return pa.chunked_array([pa.array(filled.astype(np.int64), mask=mask)])
-    return pa.chunked_array([pa.array(values + 0.0, mask=mask)])
-
-
-def _are_whole(values: npt.NDArray[np.float64]) -> bool:
-    return bool(np.abs(values).max() <= EXACT_WHOLE and (values == np.rint(values)).all())

@@ -1,8 +1,9 @@
 """The algorithms, by the name that a spec uses."""
 
 from app.spec.extras import EXTRAS, installed
+from trainhouse_loader.models.fitted import Fitted
 from workers.trainers.catboost import CatboostTrainer
-from workers.trainers.contract import Fitted, Trainer
+from workers.trainers.contract import Trainer
 from workers.trainers.forest import ForestTrainer
 from workers.trainers.lightgbm import LightgbmTrainer
 from workers.trainers.linear import LinearTrainer

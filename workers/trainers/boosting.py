@@ -1,28 +1,24 @@
 """What boosters share: which measure is watched, when a fit ends and at which round, and what a target must be."""
 
-import importlib
 import json
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from app.errors import InvalidData, InvalidSpec, MachineError
-from app.spec.extras import installs
+from app.errors import InvalidData, InvalidSpec
+from trainhouse_loader.models.fitted import Floats
+from trainhouse_loader.models.libraries import LARGEST, LOGARITHMIC
 from workers.matrix.prepared import Prepared
 from workers.measures.metrics import metric_of
-from workers.trainers.contract import Company, Floats, Fold, Recipe, SaveTo, directions
+from workers.trainers.contract import Company, Fold, Recipe, SaveTo, directions
 from workers.trainers.scaling import not_negative
 
 MIN_DELTA = 1e-5
 """An improvement below this share of the first score does not reset the patience of early stopping."""
-LOGARITHMIC = frozenset({"poisson", "tweedie", "gamma"})
-"""Losses whose models predict the logarithm of the mean."""
 RANKING = frozenset({"roc_auc", "average_precision"})
-LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -31,21 +27,6 @@ class Measure:
 
     name: str
     higher_is_better: bool = False
-
-
-def library(name: str) -> Any:
-    """The module `name` of an extra.
-
-    Raises:
-        MachineError: `extra_missing`, it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MachineError(
-            f"This worker cannot train {name}: the package is not installed.", code="extra_missing",
-            hint=installs(name),
-        ) from error  # fmt: skip
 
 
 def minimised(data: Prepared, recipe: Recipe) -> str:
@@ -118,13 +99,6 @@ def held_directions(data: Prepared, recipe: Recipe) -> list[int]:
     return directions(data, recipe)
 
 
-def narrowed(x: Floats) -> Any:
-    """(rows, features) `x` as float32, with what is beyond its range at the range's ends."""
-    with np.errstate(over="ignore"):
-        narrow = x.astype(np.float32)
-    return np.clip(narrow, -LARGEST, LARGEST, out=narrow)
-
-
 class Rounds:
     """Follows a fit round by round: tells each value, offers the model, and says when to stop and what to keep."""
 
@@ -176,9 +150,3 @@ class Rounds:
         """Goes on from where `written` was written."""
         self.done, best, self.at, self.step = json.loads(written)
         self.best = -math.inf if best is None else best
-
-
-def shares(gains: Floats) -> Floats:
-    """`gains` as shares that add up to 1, or zeros."""
-    total = gains.sum()
-    return gains / total if total > 0 else np.zeros_like(gains)

@@ -1,47 +1,25 @@
 """Gradient boosted symmetric trees by CatBoost, an extra, with its own statistics of categories."""
 
 import io
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy.special import expit, softmax
 
-from app.errors import DigestMismatch, InvalidData, MachineError
+from app.errors import InvalidData, MachineError
 from app.spec.algorithms import CatboostParams
 from app.spec.modelling import Dimension
 from app.spec.spaces import default_space
+from trainhouse_loader.models.catboost import CatboostFitted, CatboostFormat, pool
+from trainhouse_loader.models.fitted import Floats
+from trainhouse_loader.models.libraries import LOGARITHMIC, library
+from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
-from workers.terms import TaskType
-from workers.trainers.boosting import (
-    LOGARITHMIC,
-    Measure,
-    Rounds,
-    huber_turn,
-    library,
-    minimised,
-    narrowed,
-    shares,
-    target_of,
-    watched,
-)
-from workers.trainers.contract import (
-    Company,
-    Fitted,
-    Floats,
-    Fold,
-    Recipe,
-    SaveTo,
-    directions,
-    fold_weights,
-    train_weights,
-)
+from workers.trainers.boosting import Measure, Rounds, huber_turn, minimised, target_of, watched
+from workers.trainers.contract import Company, Fold, Recipe, SaveTo, directions, fold_weights, train_weights
 from workers.trainers.shared import Kept
 
 MEASURES = {
@@ -57,63 +35,11 @@ TWEEDIE_POWER = 1.5
 SNAPSHOT = "snapshot"
 SNAPSHOT_SECONDS = 5
 """How often CatBoost writes down all that it needs to go on exactly where it was."""
-ABOUT = "trainhouse"
-OF_THE_FORMAT = frozenset({"class_params", ABOUT})
-"""What a written model says beside its trees; times, threads and paths are left out."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CatboostFitted(Fitted):
-    """A CatBoost model.
-
-    Attributes:
-        classes: 0 for regression.
-        logarithmic: Whether its raw answers are logarithms.
-        categorical: Columns that hold codes.
-    """
-
-    model: Any
-    classes: int
-    logarithmic: bool
-    categorical: tuple[int, ...]
-    threads: int = 1
-
-    def predict(self, x: Floats) -> Floats:
-        """See `Fitted.predict`."""
-        rows = _pool(x, self.categorical, threads=self.threads)
-        raw: Floats = np.asarray(self.model.predict(rows, thread_count=self.threads), dtype=np.float64)
-        if self.classes == 0:
-            return np.exp(raw) if self.logarithmic else raw
-        if self.classes == 2:
-            positive: Floats = expit(raw)
-            return np.column_stack((1.0 - positive, positive))
-        found: Floats = softmax(raw, axis=1)
-        return found
-
-    def importances(self, x: Floats) -> Floats:  # noqa: ARG002  # trees know without
-        """Shares of how much predictions move when a feature does, in CatBoost's own measure; `x` is not needed."""
-        return shares(np.asarray(self.model.get_feature_importance(type="PredictionValuesChange"), dtype=np.float64))
-
-    def contributions(self, x: Floats) -> Floats:
-        """See `Fitted.contributions`."""
-        rows = _pool(x, self.categorical, threads=self.threads)
-        found = self.model.get_feature_importance(rows, type="ShapValues", thread_count=self.threads)
-        return np.asarray(found, dtype=np.float64)
-
-    def save(self, path: Path) -> None:
-        """CatBoost's binary format with no more beside the trees than it takes to predict."""
-        about = self.model.get_metadata()
-        for name in [name for name in about.keys() if name not in OF_THE_FORMAT]:  # noqa: SIM118  # no mapping
-            del about[name]
-        about[ABOUT] = json.dumps([self.classes, self.logarithmic, list(self.categorical)])
-        self.model.save_model(str(path), format="cbm")
-
-
-class CatboostTrainer:
+class CatboostTrainer(CatboostFormat):
     """See `Trainer`."""
 
-    filename = "model.cbm"
-    tolerance = 0.0
     objectives = frozenset({"auto", "poisson", "quantile", "huber"})
 
     def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
@@ -149,19 +75,6 @@ class CatboostTrainer:
         return CatboostFitted(
             iterations=model.tree_count_, timed_out=rounds.timed_out, model=model, classes=len(data.classes),
             logarithmic=kind in LOGARITHMIC, categorical=data.categorical, threads=company.threads,
-        )  # fmt: skip
-
-    def load(self, path: Path, *, threads: int = 1) -> CatboostFitted:
-        """See `Trainer.load`."""
-        catboost = library("catboost")
-        try:
-            model = catboost.CatBoost().load_model(str(path), format="cbm")
-            classes, logarithmic, categorical = json.loads(dict(model.get_metadata().items())[ABOUT])
-        except (catboost.CatBoostError, KeyError, ValueError) as error:
-            raise DigestMismatch("The file is no CatBoost model.") from error
-        return CatboostFitted(
-            iterations=model.tree_count_, model=model, classes=classes, logarithmic=logarithmic,
-            categorical=tuple(categorical), threads=threads,
         )  # fmt: skip
 
 
@@ -207,14 +120,14 @@ def _pools(data: Prepared, fold: Fold, class_weight: str | None, *, threads: int
     """The fold's rows that train, and those of the validation, or None."""
 
     def make() -> tuple[Any, Any]:
-        train = _pool(
+        train = pool(
             data.x[fold.train], data.categorical, threads=threads, label=_labels(data, data.y[fold.train]),
             weight=train_weights(data, fold, class_weight),
         )  # fmt: skip
         held = fold.validation
         if held is None:
             return train, None
-        return train, _pool(
+        return train, pool(
             data.x[held], data.categorical, threads=threads, label=_labels(data, data.y[held]),
             weight=fold_weights(data, held),
         )  # fmt: skip
@@ -224,18 +137,6 @@ def _pools(data: Prepared, fold: Fold, class_weight: str | None, *, threads: int
 
 def _labels(data: Prepared, y: Floats) -> Any:
     return y.astype(np.int64) if data.classes else y
-
-
-def _pool(x: Floats, categorical: tuple[int, ...], *, threads: int, **more: Any) -> Any:
-    """`x` (rows, features) as CatBoost takes it: codes as categories, a missing one as a category of its own."""
-    rows: Any = narrowed(x)
-    if categorical:
-        rows = pd.DataFrame(rows, copy=False)
-        for column in categorical:
-            codes = np.nan_to_num(x[:, column], nan=-1.0).astype(np.int64) + 1
-            names = pd.Index([str(code) for code in range(-1, codes.max(initial=0))])
-            rows[column] = pd.Categorical.from_codes(codes, categories=names)
-    return library("catboost").Pool(rows, cat_features=list(categorical), thread_count=threads, **more)
 
 
 class _Follower:

@@ -1,22 +1,19 @@
 """What every trainer promises: one way to fit, to predict, to save and to load."""
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from app.errors import InvalidSpec
 from app.spec.modelling import Dimension
+from trainhouse_loader.models.fitted import Fitted, Floats, Format, Indices
+from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
-from workers.terms import TaskType
 
-Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 OnIteration = Callable[[int, float], None]
 """Called with (iteration from 1, validation value); whatever it raises ends the fit and reaches the caller."""
 SaveTo = Callable[[Path], None]
@@ -96,51 +93,13 @@ class Company:
     resume: Path | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fitted(ABC):
-    """A trained model, able to predict and to be written.
-
-    Attributes:
-        iterations: Boosting rounds, trees or solver steps that the model holds.
-        timed_out: Whether the fit was cut short by its deadline.
-    """
-
-    iterations: int
-    timed_out: bool = False
-
-    @abstractmethod
-    def predict(self, x: Floats) -> Floats:
-        """(rows,) numbers for regression, otherwise (rows, classes) probabilities, for `x` (rows, features)."""
-
-    @abstractmethod
-    def importances(self, x: Floats) -> Floats:
-        """(features,) shares that add up to 1, or zeros where no feature matters; `x` (rows, features) is a sample."""
-
-    def contributions(self, x: Floats) -> Floats | None:  # noqa: ARG002  # most models have none
-        """What each feature adds to the raw score of each row of `x` (rows, features), exactly, or None where none are known.
-
-        (rows, features + 1) for numbers and two classes, otherwise (rows, classes, features + 1); the last is where all
-        begin, and they add up to the raw score: the number or its logarithm, the log odds, the logits. For trees these are
-        Shapley values (Lundberg et al., 2020, https://doi.org/10.1038/s42256-019-0138-9).
-        """
-        return None
-
-    @abstractmethod
-    def save(self, path: Path) -> None:
-        """Writes the model to `path`, the same bytes for the same model."""
-
-
-class Trainer(Protocol):
+class Trainer(Format, Protocol):
     """One algorithm. It takes the matrix as it is: codes of categories, NaN for what is missing, numbers of any scale.
 
     Attributes:
-        filename: The name of a saved model inside a bundle.
-        tolerance: By how much predictions of a reloaded model may differ from those of the fitted one.
         objectives: Those of `Recipe.objective` that it knows for regression.
     """
 
-    filename: str
-    tolerance: float
     objectives: frozenset[str]
 
     def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
@@ -154,14 +113,6 @@ class Trainer(Protocol):
             InvalidSpec: the parameters do not go together, or do not go with the data.
             InvalidData: the target is none that the objective can learn.
             MachineError: the library failed, or is not installed.
-        """
-        ...
-
-    def load(self, path: Path, *, threads: int = 1) -> Fitted:
-        """The model that `save` wrote to `path`; it predicts with `threads` threads.
-
-        Raises:
-            DigestMismatch: the file is no model.
         """
         ...
 

@@ -3,68 +3,18 @@
 Both are learned from validation rows, as the search's models predicted them; the test rows play no part.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit, logsumexp, xlogy
+from scipy.special import expit, xlogy
+
+from trainhouse_loader.models.finish import TINY, Finish, log_odds, tempered
 
 Floats = npt.NDArray[np.float64]
 
-TINY = 1e-15
 MOST_THRESHOLDS = 999
 TEMPERATURES = (-3.0, 3.0)
 """Of the logarithm of the temperature, the least and the most."""
-
-
-@dataclass(frozen=True)
-class Finish:
-    """How the answers of a model of classes are finished; as it stands, they are left alone.
-
-    Attributes:
-        method: `sigmoid` for two classes, `temperature` for more, or `none`.
-        slope: What log odds, or logarithms of probabilities, are multiplied by.
-        shift: What is added to log odds.
-        threshold: The probability of the second of two classes from which it is predicted.
-    """
-
-    method: str = "none"
-    slope: float = 1.0
-    shift: float = 0.0
-    threshold: float = 0.5
-
-    def calibrated(self, p: Floats) -> Floats:
-        """(rows, classes) calibrated probabilities for `p` (rows, classes); numbers stay as they are."""
-        if self.method == "none":
-            return p
-        if self.method == "sigmoid":
-            positive: Floats = expit(self.slope * _log_odds(p[:, 1]) + self.shift)
-            return np.column_stack((1.0 - positive, positive))
-        return _tempered(p, self.slope)
-
-    def document(self) -> dict[str, Any]:
-        """It as JSON."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any] | None) -> "Finish":
-        """What `document` gave; without one, what leaves answers alone."""
-        return cls(**document) if document else cls()
-
-
-def _log_odds(p: Floats) -> Floats:
-    inside = np.clip(p, TINY, 1.0 - TINY)
-    found: Floats = np.log(inside) - np.log1p(-inside)
-    return found
-
-
-def _tempered(p: Floats, slope: float) -> Floats:
-    logs = slope * np.log(np.clip(p, TINY, 1.0))
-    found: Floats = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
-    return found
 
 
 def calibration(y: Floats, p: Floats, weights: Floats | None = None) -> Finish:
@@ -78,12 +28,12 @@ def calibration(y: Floats, p: Floats, weights: Floats | None = None) -> Finish:
         own = y.astype(np.int64)
 
         def loss(log_slope: float) -> float:
-            chances = np.take_along_axis(_tempered(p, float(np.exp(log_slope))), own[:, None], axis=1)[:, 0]
+            chances = np.take_along_axis(tempered(p, float(np.exp(log_slope))), own[:, None], axis=1)[:, 0]
             return float(-(counts * np.log(np.clip(chances, TINY, 1.0))).sum() / counts.sum())
 
         found = minimize_scalar(loss, bounds=TEMPERATURES, method="bounded", options={"xatol": 1e-6})
         return Finish("temperature", slope=float(np.exp(found.x))) if found.fun < loss(0.0) else Finish()
-    odds, positives = _log_odds(p[:, 1]), float((counts * (y == 1)).sum())
+    odds, positives = log_odds(p[:, 1]), float((counts * (y == 1)).sum())
     negatives = float(counts.sum()) - positives
     target = np.where(y == 1, (positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0))
 

@@ -5,90 +5,36 @@ number of threads changes nothing. Where classes or counts are predicted, one mo
 the classes, or the mean, alone: no answer is quite impossible then.
 """
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from app.errors import DigestMismatch
 from app.spec.algorithms import ForestParams
 from app.spec.modelling import Dimension
 from app.spec.spaces import default_space
+from trainhouse_loader.models import grove
+from trainhouse_loader.models.fitted import Floats
+from trainhouse_loader.models.forest import ForestFitted, ForestFormat
+from trainhouse_loader.models.ordering import Singles
+from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
-from workers.terms import TaskType
-from workers.trainers import grove
-from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe
-from workers.trainers.growing import Answers, Grower, Kind
-from workers.trainers.ordering import Reading, Singles
+from workers.trainers.contract import Company, Fold, Recipe
+from workers.trainers.growing import Grower, Kind
 from workers.trainers.watching import Watch
 
-FORMAT = "trainhouse-forest-1"
 SMALL_ROWS = 50_000
 TREES_AT_A_TIME = 8
 """Trees of each thread between two looks at the clock, where rows are few."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ForestFitted(Fitted):
-    """Some trees.
-
-    Attributes:
-        reading: How rows are read.
-        trees: The trees.
-        gains: (trees, features) Each feature's share of the impurity that a tree takes away.
-        about: What their sums mean.
-    """
-
-    reading: Reading
-    trees: Sequence[grove.Grown]
-    gains: Floats
-    about: Answers
-    threads: int = 1
-
-    def predict(self, x: Floats) -> Floats:
-        """See `Fitted.predict`."""
-        out = np.empty((len(x), self.outputs))
-        for start in range(0, len(x), self.threads * grove.ROWS_AT_A_TIME):
-            rows = slice(start, start + self.threads * grove.ROWS_AT_A_TIME)
-            read = self.reading.read(x[rows])
-            out[rows] = grove.total(self.trees, read, outputs=self.outputs, threads=self.threads)
-        return self.about.answer(out, len(self.trees))
-
-    @property
-    def outputs(self) -> int:
-        """How many numbers a tree answers."""
-        return self.trees[0].values.shape[1]
-
-    def importances(self, x: Floats) -> Floats:  # noqa: ARG002  # trees know without
-        """Mean shares of the impurity taken away; `x` is not needed."""
-        mean: Floats = self.gains.mean(axis=0)
-        return mean / mean.sum() if mean.sum() > 0 else mean
-
-    def save(self, path: Path) -> None:
-        """NumPy's .npz: what the forest is as JSON, and its trees as `grove.packed` has them."""
-        about = {
-            "format": FORMAT, "classes": self.about.classes, "centre": self.about.centre, "scale": self.about.scale,
-            "prior": self.about.prior.tolist(), "reading": self.reading.state(),
-        }  # fmt: skip
-        arrays: dict[str, Any] = {"about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)}
-        arrays |= {"gains": self.gains, **grove.packed(self.trees)}
-        with path.open("wb") as file:
-            np.savez(file, **arrays)
-
-
 @dataclass(frozen=True)
-class ForestTrainer:
+class ForestTrainer(ForestFormat):
     """See `Trainer`; `kind` is how its trees are grown."""
 
     kind: Kind
-    filename = "model.npz"
-    tolerance = 0.0
     objectives = frozenset({"auto", "poisson", "quantile", "huber"})
 
     def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
@@ -105,30 +51,6 @@ class ForestTrainer:
             forest.resume(self.load(company.resume))
         forest.grow(most, leaves=grower.most_leaves(most))
         return forest.fitted(forest.watch.kept)
-
-    def load(self, path: Path, *, threads: int = 1) -> ForestFitted:
-        """See `Trainer.load`."""
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return _restored({name: archive[name] for name in archive.files}, threads)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError, BadZipFile) as error:
-            raise DigestMismatch("The file is no forest.") from error
-
-
-def _restored(arrays: Mapping[str, Any], threads: int) -> ForestFitted:
-    about = json.loads(arrays["about"].tobytes())
-    if about["format"] != FORMAT:
-        raise ValueError("another format")
-    gains = arrays["gains"]
-    count, features = gains.shape
-    reading = Reading.restored(about["reading"], features)
-    trees, prior = grove.unpacked(arrays, features), np.array(about["prior"], dtype=np.float64)
-    if not trees or len(trees) != count or len(prior) not in {0, trees[0].values.shape[1]}:
-        raise ValueError("the parts do not fit together")
-    return ForestFitted(
-        iterations=len(trees), reading=reading, trees=trees, gains=gains, threads=threads,
-        about=Answers(prior, int(about["classes"]), float(about["centre"]), float(about["scale"])),
-    )  # fmt: skip
 
 
 class _Forest:

@@ -8,10 +8,13 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from app.errors import MachineError
 from app.spec.algorithms import ForestParams
+from trainhouse_loader.models import grove
+from trainhouse_loader.models.fitted import Floats, Indices
+from trainhouse_loader.models.forest import Answers
+from trainhouse_loader.models.ordering import Reading, Singles
 from workers.matrix.prepared import Prepared
-from workers.trainers import grove, leaves
-from workers.trainers.contract import Floats, Fold, Indices, Recipe, directions, train_weights
-from workers.trainers.ordering import Reading, Singles
+from workers.trainers import leaves
+from workers.trainers.contract import Fold, Recipe, directions, train_weights
 from workers.trainers.scaling import class_shares, counted_target, standard_target
 
 Kind = Literal["random_forest", "extra_trees"]
@@ -31,34 +34,6 @@ https://doi.org/10.3414/ME00-01-0052).
 """
 SHARE_OF_ROWS = 20
 """A leaf, left open, takes no more than one of so many rows."""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the sums of a forest's trees mean.
-
-    Attributes:
-        prior: (outputs,) What the one more tree answers; none where it is empty.
-        classes: 0 for regression.
-        centre: Added to a number after it was multiplied by `scale`; both are those of the training target.
-        scale: See `centre`.
-    """
-
-    prior: Floats
-    classes: int = 0
-    centre: float = 0.0
-    scale: float = 1.0
-
-    def answer(self, total: Floats, trees: int) -> Floats:
-        """What sums (rows, outputs) over so many trees say; see `Fitted.predict`."""
-        mean = (total + self.prior) / (trees + 1) if len(self.prior) else total / trees
-        if self.classes == 2:
-            return np.column_stack((1.0 - mean[:, 0], mean[:, 0]))
-        if self.classes:
-            shares: Floats = mean / mean.sum(axis=1, keepdims=True)
-            return shares
-        number: Floats = self.centre + self.scale * mean[:, 0]
-        return number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from workers.trainers.contract import Floats, Indices, Recipe
+from trainhouse_loader.models.fitted import Floats, Indices
+from workers.trainers.contract import Recipe
 
 
 def again(node: Indices, y: Floats, weight: Floats, *, nodes: int, recipe: Recipe) -> Floats:

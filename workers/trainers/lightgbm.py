@@ -1,36 +1,25 @@
 """Gradient boosted trees by LightGBM, with native categories and a binned data set that trials share."""
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
-import numpy as np
 from lightgbm.basic import LightGBMError
 from lightgbm.callback import CallbackEnv, EarlyStopException
-from scipy.special import expit, softmax
 
 from app.errors import DigestMismatch, InvalidSpec, MachineError
 from app.spec.algorithms import LightgbmParams
 from app.spec.modelling import Dimension
 from app.spec.spaces import default_space
+from trainhouse_loader.models.fitted import Floats
+from trainhouse_loader.models.libraries import LOGARITHMIC
+from trainhouse_loader.models.lightgbm import LightgbmFitted, LightgbmFormat, parsed
+from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
-from workers.terms import TaskType
 from workers.trainers.binned import binned, fresh
-from workers.trainers.boosting import (
-    LOGARITHMIC,
-    Measure,
-    Rounds,
-    held_directions,
-    huber_turn,
-    minimised,
-    shares,
-    target_of,
-    watched,
-)
-from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe
+from workers.trainers.boosting import Measure, Rounds, held_directions, huber_turn, minimised, target_of, watched
+from workers.trainers.contract import Company, Fold, Recipe
 
 OBJECTIVES = {
     "binary": "binary", "multiclass": "multiclass", "regression": "regression", "poisson": "poisson",
@@ -45,61 +34,11 @@ MEASURES = {
     "rmse": Measure("rmse"), "mae": Measure("l1"), "median_absolute_error": Measure("l1"), "mape": Measure("mape"),
 }  # fmt: skip
 """By task, objective or metric, what LightGBM computes each round."""
-THREADS_LINE = re.compile(r"^\[num_threads: .*\]\n", re.MULTILINE)
-OBJECTIVE_LINE = re.compile(r"^objective=(\w+)", re.MULTILINE)
-HEAD, TAIL = "tree\n", "\nend of parameters\n"
-TREES_AT_A_TIME = 64
-"""Trees that a batch of rows walks through together: so many stay in the processor's cache, which halves the time."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LightgbmFitted(Fitted):
-    """A booster; `classes` is 0 for regression, and where it is `logarithmic` its raw answers are logarithms."""
-
-    booster: lgb.Booster
-    classes: int
-    logarithmic: bool = False
-    threads: int = 1
-
-    def predict(self, x: Floats) -> Floats:
-        """See `Fitted.predict`."""
-        raw: Floats = np.zeros(len(x) if self.classes <= 2 else (len(x), self.classes))
-        step = max(1, TREES_AT_A_TIME // max(1, self.classes))
-        for start in range(0, self.iterations, step):
-            raw += self.booster.predict(
-                x, start_iteration=start, num_iteration=min(step, self.iterations - start), raw_score=True,
-                num_threads=self.threads, validate_features=False,
-            )  # fmt: skip
-        if self.classes == 0:
-            return np.exp(raw) if self.logarithmic else raw
-        if self.classes == 2:
-            positive: Floats = expit(raw)
-            return np.column_stack((1.0 - positive, positive))
-        found: Floats = softmax(raw, axis=1)
-        return found
-
-    def importances(self, x: Floats) -> Floats:  # noqa: ARG002  # trees know without
-        """Shares of the total gain; `x` is not needed."""
-        return shares(self.booster.feature_importance("gain", iteration=self.iterations).astype(np.float64))
-
-    def contributions(self, x: Floats) -> Floats:
-        """See `Fitted.contributions`."""
-        found = np.asarray(self.booster.predict(
-            x, num_iteration=self.iterations, pred_contrib=True, num_threads=self.threads, validate_features=False
-        ))  # fmt: skip
-        return found if self.classes <= 2 else found.reshape(len(x), self.classes, x.shape[1] + 1)
-
-    def save(self, path: Path) -> None:
-        """LightGBM's model text, without the number of threads."""
-        text = self.booster.model_to_string(num_iteration=self.iterations)
-        path.write_text(THREADS_LINE.sub("", text), encoding="utf-8", newline="\n")
-
-
-class LightgbmTrainer:
+class LightgbmTrainer(LightgbmFormat):
     """See `Trainer`. A deterministic fit is neither offered nor resumed: random numbers cannot be wound forward."""
 
-    filename = "model.txt"
-    tolerance = 0.0
     objectives = frozenset({"auto", "poisson", "quantile", "huber"})
 
     def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
@@ -124,21 +63,6 @@ class LightgbmTrainer:
         return LightgbmFitted(
             iterations=min(rounds.kept, booster.current_iteration()), timed_out=rounds.timed_out, booster=booster,
             classes=len(data.classes), logarithmic=minimised(data, recipe) in LOGARITHMIC, threads=company.threads,
-        )  # fmt: skip
-
-    def load(self, path: Path, *, threads: int = 1) -> LightgbmFitted:
-        """See `Trainer.load`."""
-        try:
-            text = path.read_text(encoding="utf-8")
-            booster = _parsed(text)
-        except (LightGBMError, ValueError) as error:
-            raise DigestMismatch("The file is no LightGBM model.") from error
-        objective = OBJECTIVE_LINE.search(text)
-        kind = objective.group(1) if objective else ""
-        classes = {"binary": 2, "multiclass": booster.num_model_per_iteration()}.get(kind, 0)
-        return LightgbmFitted(
-            iterations=booster.current_iteration(), booster=booster, classes=classes, logarithmic=kind in LOGARITHMIC,
-            threads=threads,
         )  # fmt: skip
 
 
@@ -200,23 +124,12 @@ def _follower(rounds: Rounds) -> Callable[[CallbackEnv], None]:
     return follow
 
 
-def _parsed(text: str) -> lgb.Booster:
-    """The booster that LightGBM wrote as `text`; over half a text its reader would end the process.
-
-    Raises:
-        ValueError, LightGBMError: the text is none, or only the beginning of one.
-    """
-    if not text.startswith(HEAD) or TAIL not in text:
-        raise ValueError("no whole model")
-    return lgb.Booster(model_str=text)
-
-
 def _restored(path: Path, rounds: Rounds) -> lgb.Booster:
     """The booster that was offered; `rounds` goes on from there."""
     try:
         written, _, text = path.read_text(encoding="utf-8").partition("\n")
         rounds.restore(written)
-        return _parsed(text)
+        return parsed(text)
     except (LightGBMError, ValueError) as error:
         raise DigestMismatch("The file is no LightGBM model that a fit can go on from.") from error
 

@@ -5,86 +5,33 @@ times the strength over the weights' sum, so that `C` and `alpha` mean what they
 regression and ridge; numbers, the target among them, are standardised before.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
 
-from app.errors import DigestMismatch
 from app.spec.algorithms import LinearParams
 from app.spec.modelling import Dimension
 from app.spec.spaces import default_space
+from trainhouse_loader.models.design import Design
+from trainhouse_loader.models.fitted import Floats
+from trainhouse_loader.models.linear import LinearFitted, LinearFormat
+from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
-from workers.terms import TaskType
-from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe, directions, train_weights
-from workers.trainers.design import Design
-from workers.trainers.losses import MOST_LOG, losses
+from workers.trainers.contract import Company, Fold, Recipe, directions, train_weights
+from workers.trainers.losses import losses
 from workers.trainers.scaling import class_shares, counted_target, standard_target
 from workers.trainers.solving import MOST_STEPS, Enough, Problem, solve
 from workers.trainers.watching import Watch
 
-FORMAT = "trainhouse-linear-2"
 TOLD_EVERY = 5
 """Steps between two looks at the validation rows."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LinearFitted(Fitted):
-    """`coefficients` is (outputs, columns of the design), `intercepts` (outputs,); one output for two classes or none.
-
-    Attributes:
-        classes: 0 for regression.
-        counts: Whether the sum is the logarithm of the prediction.
-        centre: Added to a number after it was multiplied by `scale`; both are those of the training target.
-        scale: See `centre`.
-    """
-
-    design: Design
-    coefficients: Floats
-    intercepts: Floats
-    classes: int
-    counts: bool = False
-    centre: float = 0.0
-    scale: float = 1.0
-
-    def predict(self, x: Floats) -> Floats:
-        """See `Fitted.predict`."""
-        return self.answer(self.design.sums(x, self.coefficients) + self.intercepts)
-
-    def answer(self, raw: Floats) -> Floats:
-        """What sums (rows, outputs) with their intercepts say."""
-        if self.classes == 2:
-            positive: Floats = expit(raw[:, 0])
-            return np.column_stack((1.0 - positive, positive))
-        if self.classes:
-            found: Floats = softmax(raw, axis=1)
-            return found
-        number = np.exp(np.clip(raw[:, 0], -MOST_LOG, MOST_LOG)) if self.counts else raw[:, 0]
-        return self.centre + self.scale * number
-
-    def importances(self, x: Floats) -> Floats:
-        """Shares of the deviation that each feature gives the sums over `x`."""
-        return self.design.shares(x, self.coefficients)
-
-    def save(self, path: Path) -> None:
-        """JSON whose numbers read back as the same floats."""
-        document = {
-            "format": FORMAT, "classes": self.classes, "iterations": self.iterations, "counts": self.counts,
-            "centre": self.centre, "scale": self.scale, "intercepts": self.intercepts.tolist(),
-            "coefficients": self.coefficients.tolist(), "design": self.design.state(),
-        }  # fmt: skip
-        path.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
-
-
-class LinearTrainer:
+class LinearTrainer(LinearFormat):
     """See `Trainer`."""
 
-    filename = "model.json"
-    tolerance = 0.0
     objectives = frozenset({"auto", "poisson", "quantile", "huber"})
 
     def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
@@ -104,26 +51,6 @@ class LinearTrainer:
         solve(problem, start, taken=begun.iterations, most=min(recipe.max_iterations, MOST_STEPS), step=course)
         found = course.ended()
         return _on_quantile(found, problem, recipe) if recipe.objective == "quantile" else found
-
-    def load(self, path: Path, *, threads: int = 1) -> LinearFitted:  # noqa: ARG002  # one thread is enough
-        """See `Trainer.load`."""
-        try:
-            return _restored(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise DigestMismatch("The file is no linear model.") from error
-
-
-def _restored(document: dict[str, Any]) -> LinearFitted:
-    found = LinearFitted(
-        iterations=int(document["iterations"]), classes=int(document["classes"]), counts=bool(document["counts"]),
-        centre=float(document["centre"]), scale=float(document["scale"]), design=Design.restored(document["design"]),
-        coefficients=np.asarray(document["coefficients"], dtype=np.float64),
-        intercepts=np.asarray(document["intercepts"], dtype=np.float64),
-    )  # fmt: skip
-    shape = (len(found.intercepts), found.design.width)
-    if document["format"] != FORMAT or found.coefficients.shape != shape:
-        raise ValueError("the coefficients are not those of the design")
-    return found
 
 
 def _begun(data: Prepared, fold: Fold, recipe: Recipe, design: Design) -> tuple[LinearFitted, Floats]:

@@ -6,14 +6,13 @@ from functools import partial
 import numpy as np
 from scipy.special import expit
 
-from workers.terms import TaskType
-from workers.trainers.contract import Floats, Recipe
+from trainhouse_loader.models.fitted import Floats
+from trainhouse_loader.models.linear import MOST_LOG
+from trainhouse_loader.terms import TaskType
+from workers.trainers.contract import Recipe
 
 Loss = Callable[[Floats, Floats], tuple[Floats, Floats]]
 """From (rows,) targets and (rows, outputs) raw predictions to (rows,) losses and (rows, outputs) slopes."""
-
-MOST_LOG = 30.0
-"""The exponential goes on as a straight line from here, so that no step of the solver overflows."""
 
 
 def _logistic(y: Floats, raw: Floats) -> tuple[Floats, Floats]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from workers.trainers.contract import Floats
+from trainhouse_loader.models.fitted import Floats
 from workers.trainers.losses import Loss
 
 MOST_STEPS = 1_000

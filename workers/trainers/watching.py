@@ -2,11 +2,12 @@
 
 import math
 
+from trainhouse_loader.models.fitted import Floats
 from workers.matrix.prepared import Prepared
 from workers.measures.metrics import lower_is_better, metric_of
 from workers.measures.scoring import scores
 from workers.trainers.boosting import Rounds
-from workers.trainers.contract import Company, Floats, Fold, Recipe
+from workers.trainers.contract import Company, Fold, Recipe
 
 
 class Watch(Rounds):

@@ -1,32 +1,20 @@
 """Gradient boosted trees by XGBoost, an extra, with native categories and quantised rows that trials share."""
 
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from app.errors import DigestMismatch, InvalidSpec, MachineError
+from app.errors import InvalidSpec, MachineError
 from app.spec.algorithms import XgboostParams
 from app.spec.modelling import Dimension
 from app.spec.spaces import default_space
+from trainhouse_loader.models.fitted import Floats
+from trainhouse_loader.models.libraries import library, narrowed
+from trainhouse_loader.models.xgboost import XgboostFitted, XgboostFormat, read
+from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
-from workers.terms import TaskType
-from workers.trainers.boosting import (
-    Measure,
-    Rounds,
-    held_directions,
-    huber_turn,
-    library,
-    minimised,
-    narrowed,
-    shares,
-    target_of,
-    watched,
-)
-from workers.trainers.contract import Company, Fitted, Floats, Fold, Recipe, fold_weights, train_weights
+from workers.trainers.boosting import Measure, Rounds, held_directions, huber_turn, minimised, target_of, watched
+from workers.trainers.contract import Company, Fold, Recipe, fold_weights, train_weights
 from workers.trainers.shared import Kept
 
 OBJECTIVES = {
@@ -42,49 +30,12 @@ MEASURES = {
     "rmse": Measure("rmse"), "mae": Measure("mae"), "median_absolute_error": Measure("mae"), "mape": Measure("mape"),
 }  # fmt: skip
 """By task, objective or metric, what XGBoost computes each round."""
-HEAD, TAIL = b"{L", b"}"
-"""How a model in universal binary JSON begins and ends; XGBoost's reader may end the process over anything else."""
 ROUNDS = "rounds"
 
 
-@dataclass(frozen=True, kw_only=True)
-class XgboostFitted(Fitted):
-    """A booster; `classes` is 0 for regression."""
-
-    booster: Any
-    classes: int
-
-    def predict(self, x: Floats) -> Floats:
-        """See `Fitted.predict`."""
-        found: Floats = self.booster.inplace_predict(narrowed(x), validate_features=False).astype(np.float64)
-        if self.classes == 2:
-            return np.column_stack((1.0 - found, found))
-        return found / found.sum(axis=1, keepdims=True) if self.classes else found
-
-    def importances(self, x: Floats) -> Floats:
-        """Shares of the total gain; `x` (rows, features) gives their number."""
-        gains = np.zeros(x.shape[1])
-        for name, gain in self.booster.get_score(importance_type="total_gain").items():
-            gains[int(name[1:])] = gain
-        return shares(gains)
-
-    def contributions(self, x: Floats) -> Floats:
-        """See `Fitted.contributions`."""
-        library = sys.modules["xgboost"]  # there since the booster is
-        rows = library.DMatrix(narrowed(x), feature_types=self.booster.feature_types, enable_categorical=True)
-        found: Floats = self.booster.predict(rows, pred_contribs=True, validate_features=False).astype(np.float64)
-        return found
-
-    def save(self, path: Path) -> None:
-        """XGBoost's universal binary JSON, which knows nothing of threads."""
-        path.write_bytes(self.booster.save_raw("ubj"))
-
-
-class XgboostTrainer:
+class XgboostTrainer(XgboostFormat):
     """See `Trainer`. A deterministic fit is neither offered nor resumed: random numbers cannot be wound forward."""
 
-    filename = "model.ubj"
-    tolerance = 0.0
     objectives = frozenset({"auto", "poisson", "quantile", "huber"})
 
     def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
@@ -111,16 +62,6 @@ class XgboostTrainer:
         return XgboostFitted(
             iterations=rounds.kept, timed_out=rounds.timed_out, booster=kept, classes=len(data.classes)
         )  # fmt: skip
-
-    def load(self, path: Path, *, threads: int = 1) -> XgboostFitted:
-        """See `Trainer.load`."""
-        booster = library("xgboost").Booster({"nthread": threads})
-        _read(booster, path)
-        kind = booster.save_config()
-        classes = 2 if '"binary:logistic"' in kind else 0
-        if '"multi:softprob"' in kind:
-            classes = booster.inplace_predict(np.zeros((1, booster.num_features()), np.float32)).shape[1]
-        return XgboostFitted(iterations=booster.num_boosted_rounds(), booster=booster, classes=classes)
 
 
 def booster_params(data: Prepared, y: Floats, recipe: Recipe, *, threads: int) -> dict[str, Any]:
@@ -192,16 +133,6 @@ def _boost(booster: Any, train: Any, validation: Any, rounds: Rounds) -> None:
 
 def _restore(booster: Any, path: Path, rounds: Rounds) -> None:
     """Goes on from the model in `path`."""
-    _read(booster, path)
+    read(booster, path)
     rounds.restore(booster.attr(ROUNDS))
     booster.set_attr(**{ROUNDS: None})
-
-
-def _read(booster: Any, path: Path) -> None:
-    content = path.read_bytes()
-    if not (content.startswith(HEAD) and content.endswith(TAIL)):
-        raise DigestMismatch("The file is no XGBoost model.")
-    try:
-        booster.load_model(bytearray(content))
-    except ValueError as error:  # XGBoostError is one
-        raise DigestMismatch("The file is no XGBoost model.") from error

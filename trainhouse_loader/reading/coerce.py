@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from workers.table import readings
-from workers.table.readings import FALSE_WORDS, TRUE_WORDS, Reading
+from trainhouse_loader.reading import readings
+from trainhouse_loader.reading.readings import FALSE_WORDS, TRUE_WORDS, Reading
 
 Floats = npt.NDArray[np.float64]
 LARGEST_WHOLE = 2.0**63

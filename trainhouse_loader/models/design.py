@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from workers.trainers.contract import Floats, Indices
-from workers.trainers.scaling import Numbers
+from trainhouse_loader.models.fitted import Floats, Indices
+from trainhouse_loader.models.scaling import Numbers
 
 MOST_LEVELS = 1_000
 """Levels of one category that get a column; rarer ones have none."""

@@ -11,12 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.errors import InvalidData, bounded
-from workers.engineering import duck, expressions
-from workers.engineering.expressions import Expression, refused
-from workers.table import coerce
-from workers.table.canonical import canonical_column
-from workers.table.snapshot import TYPE_NAMES
+from trainhouse_loader.derived import engine as duck
+from trainhouse_loader.derived import expressions
+from trainhouse_loader.derived.expressions import Expression, refused
+from trainhouse_loader.errors import InvalidData, bounded
+from trainhouse_loader.reading import coerce
+from trainhouse_loader.reading.arrow import TYPE_NAMES, plain
 
 LONGEST_CHAIN = 20
 SERVING_BYTES = 2**30
@@ -162,16 +162,16 @@ def run(engine: duck.Engine, asked: Query, table: pa.Table) -> pa.Table:
                     names=[f"·{place}" for place in range(len(asked.inputs))]) if asked.inputs else table  # fmt: skip
     with _registered(engine, rows):
         found = engine.sql(asked.sql).to_arrow_table()
-    return pa.table([_plain(column, name) for column, name in zip(found.columns, asked.names, strict=True)],
+    return pa.table([_plain(column) for column in found.columns],
                     names=list(asked.names))  # fmt: skip
 
 
-def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column of the engine in its canonical type; text is not taken for anything else."""
     if pa.types.is_time(column.type):
         column = column.cast(pa.string())
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return canonical_column(column, name)
+        return plain(column)
     text = column.cast(pa.large_string())
     return pc.if_else(pc.equal(pc.binary_length(text), 0), pa.scalar(None, pa.large_string()), text)
 

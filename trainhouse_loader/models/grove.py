@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree._tree import NODE_DTYPE, Tree
 
-from workers.trainers.contract import Floats, Indices
-from workers.trainers.ordering import Singles
+from trainhouse_loader.models.fitted import Floats, Indices
+from trainhouse_loader.models.ordering import Singles
 
 Array = npt.NDArray[Any]
 ROWS_AT_A_TIME = 16_384

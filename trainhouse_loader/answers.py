@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.terms import TaskType
+from trainhouse_loader.terms import TaskType
 
 Floats = npt.NDArray[np.float64]
 

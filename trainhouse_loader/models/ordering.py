@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.trainers.contract import Floats, Indices
+from trainhouse_loader.models.fitted import Floats, Indices
 
 Singles = npt.NDArray[np.float32]
 BINS = 512

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from app.errors import DigestMismatch
-from workers.trainers import TRAINERS
-from workers.trainers.contract import Fitted, Floats
-from workers.trainers.finishing import Finish
+from trainhouse_loader.errors import DigestMismatch
+from trainhouse_loader.models import MODELS
+from trainhouse_loader.models.finish import Finish
+from trainhouse_loader.models.fitted import Fitted, Floats
 
 FORMAT = "trainhouse-model-1"
 ABOUT = "members.json"
@@ -24,7 +24,7 @@ class Packed:
     """A member as bytes.
 
     Attributes:
-        algorithm: The trainer that reads `content`.
+        algorithm: Of which model `content` is.
         weight: Its share of the answer; the weights of a model's members add up to 1.
         params: What it was fitted with.
         iterations: See `Fitted.iterations`.
@@ -52,7 +52,7 @@ class Ensemble:
     Attributes:
         members: Each ready to predict, in order.
         weights: The share of each in the answer.
-        tolerance: The largest of the members' trainers; see `Trainer.tolerance`.
+        tolerance: The largest of the members'; see `Format.tolerance`.
         finish: What is done to their joint answers.
     """
 
@@ -87,14 +87,14 @@ class Ensemble:
 def packed(algorithm: str, params: Mapping[str, Any], fitted: Fitted, *, weight: float = 1.0) -> Packed:
     """`fitted` as a member."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, TRAINERS[algorithm].filename)
+        path = Path(folder, MODELS[algorithm].filename)
         fitted.save(path)
         return Packed(algorithm, weight, dict(params), fitted.iterations, path.read_bytes())
 
 
 def names_of(members: Sequence[Packed]) -> list[str]:
-    """The name of each member's file: the trainer's own for a single one, numbered ones for several."""
-    own = [TRAINERS[member.algorithm].filename for member in members]
+    """The name of each member's file: its format's own for a single one, numbered ones for several."""
+    own = [MODELS[member.algorithm].filename for member in members]
     return own if len(own) == 1 else [f"member_{place}_{name}" for place, name in enumerate(own)]
 
 
@@ -172,12 +172,12 @@ def opened(members: Iterable[Packed], *, threads: int = 1, finish: Finish | None
     tolerance = 0.0
     with tempfile.TemporaryDirectory() as folder:
         for member in members:
-            trainer = TRAINERS[member.algorithm]
-            path = Path(folder, trainer.filename)
+            kind = MODELS[member.algorithm]
+            path = Path(folder, kind.filename)
             path.write_bytes(member.content)
-            found.append(trainer.load(path, threads=threads))
+            found.append(kind.load(path, threads=threads))
             weights.append(member.weight)
-            tolerance = max(tolerance, trainer.tolerance)
+            tolerance = max(tolerance, kind.tolerance)
     return Ensemble(members=tuple(found), weights=tuple(weights), tolerance=tolerance, finish=finish or Finish())
 
 

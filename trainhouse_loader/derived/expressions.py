@@ -7,8 +7,8 @@ from typing import Any
 
 import duckdb
 
-from app.errors import InvalidData, Violation, bounded, step
-from workers.engineering.duck import Engine, said
+from trainhouse_loader.derived.engine import Engine, said
+from trainhouse_loader.errors import InvalidData, Violation, bounded, step
 
 CLASSES = frozenset({
     "FUNCTION", "OPERATOR", "COLUMN_REF", "CONSTANT", "CASE", "CAST", "COMPARISON", "CONJUNCTION", "BETWEEN", "COLLATE",

@@ -1,0 +1,1 @@
+"""Columns that expressions make of others."""

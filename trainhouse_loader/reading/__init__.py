@@ -1,0 +1,1 @@
+"""Values as training saw them, whatever they are written like."""
