@@ -7,20 +7,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FEAST := .venv-feast
+BUNDLES := .venv-bundles
 CODE := trainhouse_loader app workers standalone migrations tests benchmarks
-TESTS ?= tests --ignore tests/chaos --ignore tests/feast
+TESTS ?= tests --ignore tests/chaos --ignore tests/feast --ignore tests/bundles
 SPREAD ?= -n 2 --dist loadfile
 FAULTS ?= 300
 TABLES ?= given
 SYSTEMS ?= trainhouse flaml h2o autogluon optuna
 SEEDS ?= 3
 override SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
-EXTRAS := xgboost catboost
+EXTRAS := xgboost catboost onnx
 RESOLVE := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help setup demo up test test-feast check format formatted lint types imports openapi openapi-check lock bench bench-peers chaos chaos-slice clean
+.PHONY: help setup demo up test test-feast test-bundles check format formatted lint types imports openapi openapi-check lock bench bench-peers chaos chaos-slice clean
 
 help:  ## List these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,7 +54,14 @@ $(FEAST)/.installed: requirements-feast.lock
 	fi
 	@touch $@
 
-check: setup formatted lint types imports openapi-check test chaos-slice  ## Everything that CI asks: format, lint, types, contracts, OpenAPI, tests
+test-bundles: setup $(BUNDLES)/.installed  ## Open bundles where nothing of the service is: the loader alone, MLflow, ONNX Runtime
+	$(BIN)/python -m pytest tests/bundles
+
+$(BUNDLES)/.installed: requirements.lock requirements-mlflow.lock tests/bundles/environments.py $(wildcard trainhouse_loader/*.py trainhouse_loader/*/*.py trainhouse_loader/pyproject.toml)
+	@$(BIN)/python -m tests.bundles.environments $(BUNDLES)
+	@touch $@
+
+check: setup formatted lint types imports openapi-check test test-bundles chaos-slice  ## Everything that CI asks: format, lint, types, contracts, OpenAPI, tests
 
 format: setup  ## Lay out the code
 	$(BIN)/ruff format $(CODE)
@@ -78,11 +86,12 @@ openapi-check: setup  ## Check that docs/openapi.json is what the code says
 	@made=$$(mktemp) && trap 'rm -f $$made' EXIT && $(BIN)/python -m app.openapi $$made && cmp -s docs/openapi.json $$made \
 	  || { echo "docs/openapi.json is not what the code says: run 'make openapi' and commit it"; exit 1; }
 
-lock: setup  ## Resolve pyproject.toml anew into the three lock files, and what Feast needs into a fourth
+lock: setup  ## Resolve pyproject.toml anew into the three lock files, and what Feast and MLflow need into two more
 	$(BIN)/uv pip compile pyproject.toml $(EXTRAS:%=--extra %) --extra worker --extra standalone --extra dev $(RESOLVE) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements.lock $(RESOLVE) -o requirements-api.lock
 	$(BIN)/uv pip compile pyproject.toml --extra worker $(EXTRAS:%=--extra %) -c requirements.lock $(RESOLVE) -o requirements-worker.lock
 	$(BIN)/uv pip compile requirements-feast.in $(RESOLVE) -o requirements-feast.lock
+	$(BIN)/uv pip compile requirements-mlflow.in $(RESOLVE) -o requirements-mlflow.lock
 
 bench: setup  ## Run the short benchmarks, one table each
 	@for script in engine_start overhead parallel_trials reuse estimates preparation; do \
@@ -102,4 +111,4 @@ chaos-slice: setup  ## The first eight faults of that campaign
 	CHAOS_FAULTS=8 $(BIN)/python -m pytest -s tests/chaos
 
 clean:  ## Remove what setup and the tools made; data folders stay
-	rm -rf $(VENV) $(FEAST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(FEAST) $(BUNDLES) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainhouse_loader.bundle import Bundle, open_bundle
 
+__version__ = "0.1.0"
 __all__ = ["Bundle", "open_bundle"]
 
 

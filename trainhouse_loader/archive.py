@@ -25,6 +25,8 @@ FILE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}(\.[a-z0-9]{1,8})?")
 
 
 MOST_FILES = 400
+OF_MLFLOW = frozenset({"registered_model_meta"})
+"""What MLflow lays beside the files of a model that it takes from its registry; it is never read here."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -67,20 +69,43 @@ def _pack(files: Mapping[str, bytes], target: Any) -> dict[str, Any]:
     return manifest
 
 
-def unpack(path: Path) -> dict[str, bytes]:
-    """The files of the bundle at `path`, without the manifest, each checked.
+def unpack(path: Path, *, digest: str | None = None) -> dict[str, bytes]:
+    """The files of the bundle at `path`, a zip or the folder that it was unpacked to, without the manifest, each checked.
+
+    Args:
+        digest: `sha256:…` of the zip that is expected, as the registry and receipts name it.
 
     Raises:
-        DigestMismatch: any byte differs from what `pack` wrote.
+        DigestMismatch: any byte differs from what `pack` wrote, a file is missing or was added, or it is another bundle.
     """
-    found = path.read_bytes()
-    files = _entries(found)
-    if files.pop(MANIFEST, None) is None:
+    given = _folder(path) if path.is_dir() else path.read_bytes()
+    files = given if isinstance(given, dict) else _entries(given)
+    manifest = files.pop(MANIFEST, None)
+    if manifest is None:
         raise DigestMismatch("The bundle has no manifest.")
     again = io.BytesIO()
     _pack(files, again)
-    if again.getbuffer() != found:
+    packed = again.getbuffer()
+    whole = manifest == canonical_json(manifest_of(files)) if isinstance(given, dict) else packed == given
+    if not whole:
         raise DigestMismatch("The bundle is not what its manifest says.")
+    if digest is not None and digest != "sha256:" + hashlib.sha256(packed).hexdigest():
+        raise DigestMismatch("This is a bundle, but not the one that was asked for.")
+    return files
+
+
+def _folder(path: Path) -> dict[str, bytes]:
+    """The files of a folder that hold nothing but a bundle's."""
+    entries = sorted(path.iterdir())
+    if len(entries) > MOST_FILES:
+        raise DigestMismatch("The folder holds more files than a bundle has.")
+    files = {}
+    for entry in entries:
+        if entry.name in OF_MLFLOW:
+            continue
+        if entry.is_symlink() or not entry.is_file() or not FILE_NAME.fullmatch(entry.name):
+            raise DigestMismatch("The folder holds an entry that no bundle has.")
+        files[entry.name] = entry.read_bytes()
     return files
 
 

@@ -106,13 +106,19 @@ def derivation_of(document: Mapping[str, Any]) -> "Derivation | None":
     return Derivation(document)
 
 
-def open_bundle(path: Path, *, threads: int = 1) -> Bundle:
-    """The bundle at `path`, every byte checked before anything is loaded from it.
+def open_bundle(path: str | Path, *, threads: int = 1, digest: str | None = None) -> Bundle:
+    """The bundle at `path`, a zip or the folder that it was unpacked to, every byte checked before anything is loaded.
+
+    Args:
+        threads: The most threads that it predicts with.
+        digest: `sha256:…` of the zip, as the registry and receipts name it; the manifest alone proves that a bundle is
+            whole, this that it is the one which was registered.
 
     Raises:
-        DigestMismatch: the file is not a bundle as it was packed.
+        DigestMismatch: it is not a bundle as it was packed, or another one.
+        MachineError: `extra_missing`, a library that its model needs is not installed.
     """
-    files = unpack(path)
+    files = unpack(Path(path), digest=digest)
     try:
         metadata = json.loads(files[METADATA])
         finish = Finish.of(metadata.get("finish"))

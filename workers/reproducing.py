@@ -129,7 +129,8 @@ def _predictions(ctx: Context, original: Original) -> dict[str, Any]:
 def _installed(original: Original) -> dict[str, str]:
     members = original.outputs.get("tune", {}).get("members") or [original.outputs["train"]]
     trained = {str(member["algorithm"]) for member in members}
-    return library_versions(trained, derived="duckdb" in original.libraries)
+    exports = ("onnx",) if "onnx" in original.libraries else ()
+    return library_versions(trained, derived="duckdb" in original.libraries, exports=exports)
 
 
 def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, list[str | None]]:

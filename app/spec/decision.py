@@ -147,6 +147,8 @@ class Registration(Part):
 
     aliases: list[Slug] = Field(default=["candidate"], max_length=20)
     tags: dict[Label, Label] = Field(default={}, max_length=50)
+    exports: list[Literal["onnx"]] = Field(default=[], max_length=1)
+    """Other forms of the whole pipeline that the bundle holds as well: `onnx`, proven on the same rows."""
     description: Text = ""
 
 

@@ -1,4 +1,4 @@
-"""What an installation may lack: algorithms and samplers whose packages are extras, and who asks for them."""
+"""What an installation may lack: algorithms, samplers and exports whose packages are extras, and who asks for them."""
 
 from collections.abc import Collection
 from importlib.util import find_spec
@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from app.errors import InvalidSpec, Violation
 from app.spec.job import JobSpec
 
-EXTRAS = {"xgboost": "xgboost", "catboost": "catboost", "gp": "torch"}
-"""By extra, which has the name of the algorithm or the sampler that it brings, the module to look for."""
+EXTRAS = {"xgboost": "xgboost", "catboost": "catboost", "gp": "torch", "onnx": "onnxruntime"}
+"""By extra, which has the name of the algorithm, the sampler or the export that it brings, the module to look for."""
 
 
 def installed() -> frozenset[str]:
@@ -44,11 +44,12 @@ def refuse_missing(spec: JobSpec, extras: Collection[str]) -> None:
 
 
 def _asked(spec: JobSpec) -> list[tuple[str, str]]:
-    """Each algorithm and sampler that the spec names, after its JSON pointer."""
+    """Each algorithm, sampler and export that the spec names, after its JSON pointer."""
     dimension = spec.tuning.space.get("algorithm")
     choices = [] if dimension is None else dimension.choices or []
     return [
         ("/training/algorithm", spec.training.algorithm),
         *((f"/tuning/space/algorithm/choices/{place}", str(name)) for place, name in enumerate(choices)),
         ("/tuning/sampler", spec.tuning.sampler),
+        *((f"/registration/exports/{place}", name) for place, name in enumerate(spec.registration.exports)),
     ]

@@ -20,6 +20,7 @@ ASKS = {
         "catboost", {"tuning": {"space": {"algorithm": {"type": "categorical", "choices": ["lightgbm", "catboost"]}}}},
     ),
     "/tuning/sampler": ("gp", {"tuning": {"strategy": "bayesian", "sampler": "gp"}}),
+    "/registration/exports/0": ("onnx", {"registration": {"exports": ["onnx"]}}),
 }  # fmt: skip
 
 

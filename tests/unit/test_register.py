@@ -61,7 +61,7 @@ def test_the_bundle_holds_what_it_should_and_nothing_of_the_run(tmp_path):
     outcome = register.run(ctx)
     files = unpack(ctx.workspace.fetch(outcome.bundle))
     assert set(files) == {
-        "model.txt", "encoder.skops", "spec.json", "metadata.json", "signature.json", "input_example.json",
+        "MLmodel", "model.txt", "encoder.skops", "spec.json", "metadata.json", "signature.json", "input_example.json",
         "MODEL_CARD.md", "requirements.txt",
     }  # fmt: skip
     assert set(outcome.manifest["files"]) == set(files)

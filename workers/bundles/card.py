@@ -4,17 +4,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from trainhouse_loader import __version__ as LOADER  # noqa: N812  # a constant
+
 LIBRARIES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
 
 OWN_LIBRARIES = {"lightgbm": ("lightgbm",), "xgboost": ("xgboost-cpu", "xgboost"), "catboost": ("catboost",)}
 """By algorithm, the library that only its models need, under the names of the packages that bring it."""
+OF_EXPORTS = {"onnx": ("onnx", "onnxruntime")}
 
 
-def library_versions(algorithms: Iterable[str], *, derived: bool = False) -> dict[str, str]:
-    """The versions of the libraries that a model of `algorithms` needs, by name; DuckDB where it has `derived` columns."""
+def library_versions(
+    algorithms: Iterable[str], *, derived: bool = False, exports: Iterable[str] = ()
+) -> dict[str, str]:
+    """The versions of the libraries that a bundle needs, by name.
+
+    Those of models of `algorithms`, DuckDB where it has `derived` columns, and those of other forms that it `exports`.
+    """
     own = {_installed(OWN_LIBRARIES[name]) for name in algorithms if name in OWN_LIBRARIES}
-    return {name: version(name) for name in sorted({*own, *LIBRARIES, *(("duckdb",) if derived else ())})}
+    own |= {library for form in exports for library in OF_EXPORTS[form]}
+    found = {name: version(name) for name in sorted({*own, *LIBRARIES, *(("duckdb",) if derived else ())})}
+    return {**found, "trainhouse-loader": LOADER}
 
 
 def _installed(packages: Sequence[str]) -> str:

@@ -67,8 +67,10 @@ def _unseen(kind: pa.DataType) -> str | None:
     return UNSEEN if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
 
 
-def ask(bundle: Path, golden: Golden, *, scratch: Path, deadline: float) -> Floats:
-    """What a fresh process predicts for the golden rows with `bundle`, known rows first.
+def ask(
+    bundle: Path, golden: Golden, *, scratch: Path, deadline: float, export: bool = False
+) -> tuple[Floats, Floats | None]:
+    """What a fresh process predicts for the golden rows with `bundle`, known rows first, and what its ONNX form does.
 
     Raises:
         ParityFailed: it could not open the bundle, or gave no answer.
@@ -77,21 +79,21 @@ def ask(bundle: Path, golden: Golden, *, scratch: Path, deadline: float) -> Floa
     paths = [scratch / "known.parquet", scratch / "strange.parquet"]
     for table, path in zip((golden.known, golden.strange), paths, strict=True):
         snapshot.write(table, path)
-    answers = scratch / "answers.npy"
-    fresh.predict(bundle, paths, answers, seconds=min(SECONDS, deadline - time.monotonic()))
-    found: Floats = np.load(answers, allow_pickle=False)
-    return found
+    answers, exported = scratch / "answers.npy", scratch / "exported.npy"
+    seconds = min(SECONDS, deadline - time.monotonic())
+    fresh.predict(bundle, paths, answers, seconds=seconds, exported=exported if export else None)
+    return np.load(answers, allow_pickle=False), np.load(exported, allow_pickle=False) if export else None
 
 
-def compare(expected: Floats, answered: Floats, *, tolerance: float) -> None:
+def compare(expected: Floats, answered: Floats, *, tolerance: float, of: str = "The bundle's predictions") -> None:
     """Nothing, where both agree.
 
     Raises:
         ParityFailed: a value differs by more than `tolerance`, or one is not finite.
     """
     if expected.shape != answered.shape or not np.isfinite(answered).all():
-        raise ParityFailed("The bundle's predictions are of another shape or not finite.")
+        raise ParityFailed(f"{of} are of another shape or not finite.")
     # Relative beyond 1, so that a target in millions is held to the same digits.
     worst = float((np.abs(expected - answered) / np.maximum(1.0, np.abs(expected))).max(initial=0.0))
     if worst > tolerance:
-        raise ParityFailed(f"The bundle's predictions differ by {worst:.3g}; allowed is {tolerance:.3g}.")
+        raise ParityFailed(f"{of} differ by {worst:.3g}; allowed is {tolerance:.3g}.")

@@ -41,14 +41,16 @@ class Ended:
     peak_bytes: int
 
 
-def predict(bundle: Path, rows: list[Path], answers: Path, *, seconds: float) -> None:
+def predict(bundle: Path, rows: list[Path], answers: Path, *, seconds: float, exported: Path | None = None) -> None:
     """Lets a fresh process open `bundle`, predict the files `rows` and write `answers`; see `workers.bundles.parity`.
 
     Raises:
         ParityFailed: it could not.
         DeadlineExceeded: it did not within `seconds`.
     """
-    request = {"bundle": str(bundle), "rows": [str(path) for path in rows], "answers": str(answers)}
+    request: dict[str, Any] = {"bundle": str(bundle), "rows": [str(path) for path in rows], "answers": str(answers)}
+    if exported is not None:
+        request["exported"] = str(exported)
     try:
         ended = ask("predict", request, ends=time.monotonic() + seconds)
     except TimeoutError:

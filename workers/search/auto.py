@@ -41,7 +41,10 @@ def space_of_search(spec: JobSpec, facts: Facts) -> Space:
     if strategy_of(spec) != "auto" or named:
         return space_of(spec, facts)
     objective = spec.training.objective if facts.task == "regression" else "auto"
-    able = [name for name, trainer in TRAINERS.items() if available(name) and objective in trainer.objectives]
+    # see workers.exporting.unexportable
+    without = {"catboost"} if "onnx" in spec.registration.exports and facts.categorical else set()
+    able = [name for name, trainer in TRAINERS.items()
+            if available(name) and objective in trainer.objectives and name not in without]  # fmt: skip
     return space_of(spec, facts, able)
 
 

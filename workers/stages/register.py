@@ -20,7 +20,7 @@ from trainhouse_loader.models import ensemble
 from trainhouse_loader.models.ensemble import Packed
 from trainhouse_loader.models.finish import Finish
 from trainhouse_loader.reading import coerce
-from workers.bundles import card, golden
+from workers.bundles import card, golden, mlmodel
 from workers.bundles.golden import Golden
 from workers.context import Context, Registered
 from workers.reuse import code_digest
@@ -32,6 +32,8 @@ Floats = npt.NDArray[np.float64]
 EXAMPLE_ROWS = 3
 EVALUATED_TOLERANCE = 1e-6
 """The evaluation encoded all rows at once; text embeddings may differ in the last bits for a few rows."""
+EXPORTED_TOLERANCE = 1e-5
+"""Sums of an ONNX graph may be of fewer bits or in another order."""
 
 
 def run(ctx: Context) -> Registered:
@@ -55,7 +57,8 @@ def run(ctx: Context) -> Registered:
     ctx.progress(0, 1)
     strange = snapshot.frame(rows.strange)
     expected = [snapshot.frame(rows.trained), derivation.extend(strange) if derivation else strange]
-    prove(ctx, path, rows, expected=[encoder.transform(coerce.read(frame, document["readings"])) for frame in expected])
+    encoded = [encoder.transform(coerce.read(frame, document["readings"])) for frame in expected]
+    prove(ctx, path, rows, expected=encoded, exported="onnx" in ctx.spec.registration.exports)
     blob = ctx.workspace.put("bundle", path, "application/zip")
     summary = {
         "bundle_digest": blob.digest, "bundle_bytes": blob.size_bytes, "files": len(manifest["files"]) + 1,
@@ -75,17 +78,22 @@ def columns_of_bundle(ctx: Context, input_columns: Sequence[str]) -> dict[str, A
     return {**document, "readings": {name: readings[name] for name in input_columns if name in readings}}
 
 
-def prove(ctx: Context, path: Path, rows: Golden, *, expected: Sequence[Floats]) -> None:
+def prove(ctx: Context, path: Path, rows: Golden, *, expected: Sequence[Floats], exported: bool) -> None:
     """Nothing, where a fresh process predicts with the bundle at `path` what training and evaluation predicted.
 
-    `expected` are the known and the strange rows as the encoder gave them here.
+    `expected` are the known and the strange rows as the encoder gave them here; where the bundle was `exported`, its
+    ONNX form must predict the same.
 
     Raises:
         ParityFailed, DeadlineExceeded: see `run`.
     """
     predicted, tolerance = predicted_here(ctx, expected)
-    answered = golden.ask(path, rows, scratch=ctx.workspace.scratch, deadline=ctx.deadline)
+    answered, of_onnx = golden.ask(
+        path, rows, scratch=ctx.workspace.scratch, deadline=ctx.deadline, export=exported
+    )  # fmt: skip
     golden.compare(predicted, answered, tolerance=tolerance)
+    if of_onnx is not None:
+        golden.compare(predicted, of_onnx, tolerance=EXPORTED_TOLERANCE, of="The predictions of the ONNX form")
     validated = ctx.outputs["validate"]
     known = columns_of(
         validated["task_type"], validated["classes"], answered[: rows.known.num_rows],
@@ -125,11 +133,27 @@ def bundle_files(ctx: Context, rows: Golden, document: dict[str, Any]) -> dict[s
         METADATA: canonical_json(metadata),
         "signature.json": canonical_json(signature),
         "input_example.json": canonical_json(_example(rows)),
+        mlmodel.FILE: canonical_json(mlmodel.document(metadata, signature)),
+        **exports_of(ctx, metadata),
         "MODEL_CARD.md": card.card(
             metadata, inputs=signature["inputs"], description=ctx.spec.registration.description
         ).encode(),
         "requirements.txt": card.requirements(metadata["libraries"]).encode(),
     }  # fmt: skip
+
+
+def exports_of(ctx: Context, metadata: dict[str, Any]) -> dict[str, bytes]:
+    """`model.onnx`, where the spec asks for it.
+
+    Raises:
+        MachineError: `export_too_large`.
+    """
+    if "onnx" not in ctx.spec.registration.exports:
+        return {}
+    from workers.exporting import export  # noqa: PLC0415  # an extra
+
+    encoder, model = load_encoder(ctx.workspace.get("encoder")), ensemble.load(ctx.workspace.get("model"))
+    return {export.FILE: export.exported(encoder, model, classes=metadata["classes"])}
 
 
 def metadata_of(
@@ -151,7 +175,9 @@ def metadata_of(
         "rows": evaluated["rows"],
         "metrics": {"test": evaluated["metrics"], "validation": evaluated["validation"]},
         "baseline": evaluated["baseline"], **finished,
-        "libraries": card.library_versions(algorithms, derived=bool(ctx.spec.data.features.columns)),
+        "libraries": card.library_versions(
+            algorithms, derived=bool(ctx.spec.data.features.columns), exports=ctx.spec.registration.exports
+        ),
         "lineage": _lineage(ctx, features),
         "digests": {
             "data": ctx.outputs["ingest"]["data_digest"], "spec": _digest(canonical_json(spec)),

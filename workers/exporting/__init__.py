@@ -1,0 +1,1 @@
+"""A whole pipeline, from columns to predictions, as one ONNX graph."""
