@@ -65,7 +65,7 @@ check: setup formatted lint types imports openapi-check test test-bundles chaos-
 
 format: setup  ## Lay out the code
 	$(BIN)/ruff format $(CODE)
-	$(BIN)/ruff check --fix --select I,RUF100 $(CODE)
+	$(BIN)/ruff check --fix --select I $(CODE)
 
 formatted: setup  ## Check the layout of the code
 	$(BIN)/ruff format --check $(CODE)

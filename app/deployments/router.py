@@ -63,11 +63,10 @@ def roll_back_model(
     settings: SettingsDep,
     once: TrainOnce,
 ) -> Response:
-    """Asks deployers to serve the version that served before the present one; the target's aliases move at once."""
+    """Asks deployers to serve the version that served before the present one, as a promotion asks for another."""
     made = service.rollback(
-        session, caller.project_id, model=name, target=wish.target, requested_by=caller.key_id, reason=wish.reason,
-        public_url=settings.public_url,
-    )  # fmt: skip
+        session, caller.project_id, model=name, wish=wish, requested_by=caller.key_id, public_url=settings.public_url
+    )
     return _created(once, session, made)
 
 

@@ -12,14 +12,8 @@ Reported = Literal["accepted", "serving", "failed"]
 State = Literal["requested", "accepted", "serving", "failed", "superseded", "timed_out"]
 
 
-class PromoteRequest(Part):
-    """A version is wanted in a target."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"target": "production", "reason": "better than version 2", "require_ack": True}]
-        }
-    )
+class DeploymentWish(Part):
+    """How a version is wanted in a target."""
 
     target: Target
     """`production` moves the aliases `champion` and `production`, `staging` moves `staging`."""
@@ -29,15 +23,22 @@ class PromoteRequest(Part):
     ack_seconds: Annotated[int, Field(ge=1, le=604_800)] = 900
 
 
-class RollbackRequest(Part):
+class PromoteRequest(DeploymentWish):
+    """A version is wanted in a target."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"target": "production", "reason": "better than version 2", "require_ack": True}]
+        }
+    )
+
+
+class RollbackRequest(DeploymentWish):
     """The version before is wanted back."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"target": "production", "reason": "complaints since noon"}]}
     )
-
-    target: Target
-    reason: Text = ""
 
 
 class ReportRequest(Part):

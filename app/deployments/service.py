@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app import events
 from app.aliases import lock_model, move_target, require_usable
-from app.deployments.schemas import Reported, Target
+from app.deployments.schemas import Reported, RollbackRequest
 from app.errors import Conflict, NotFound
 from app.ids import derived_id, new_id
 from app.states import DEPLOYMENT_MOVES, DeploymentState
@@ -107,24 +107,24 @@ def timeout_due(session: Session, *, limit: int = 100) -> int:
 
 
 def rollback(
-    session: Session, project_id: str, *, model: str, target: Target, requested_by: str, reason: str, public_url: str
+    session: Session, project_id: str, *, model: str, wish: RollbackRequest, requested_by: str, public_url: str
 ) -> Deployment:
-    """Asks for the version that served `target` before the present one.
+    """Asks for the version that served the target of `wish` before the present one.
 
     Raises:
         NotFound: no such model.
         Conflict: no version served before the present one.
     """
     lock_model(session, project_id, model=model)
-    before = version_before(_moves_of(session, project_id, model=model, alias=target))
+    before = version_before(_moves_of(session, project_id, model=model, alias=wish.target))
     if before is None:
         raise Conflict(
-            f"No earlier version of {model!r} served {target}.", code="nothing_to_roll_back_to",
+            f"No earlier version of {model!r} served {wish.target}.", code="nothing_to_roll_back_to",
             hint="Promote the version that you want.",
         )  # fmt: skip
     return request(
-        session, project_id=project_id, model=model, version=before, target=target, requested_by=requested_by,
-        public_url=public_url, reason=reason,
+        session, project_id=project_id, model=model, version=before, target=wish.target, requested_by=requested_by,
+        public_url=public_url, reason=wish.reason, require_ack=wish.require_ack, ack_seconds=wish.ack_seconds,
     )  # fmt: skip
 
 

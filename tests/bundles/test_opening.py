@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from picklescan.scanner import scan_directory_path
@@ -157,6 +158,14 @@ def test_the_scanner_knows_a_pickle():
     held = BytesIO()
     np.save(held, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     assert is_pickle(held.getvalue())
+
+
+@pytest.mark.parametrize(("algorithm", "task"), MADE)
+def test_the_onnx_form_is_one_file_that_names_no_other(bundles, algorithm, task):
+    graph = onnx.load(bundles / f"{algorithm}-{task}" / "unpacked" / "model.onnx", load_external_data=False).graph
+    assert not any(each.external_data for each in graph.initializer)
+    kinds = {each.op_type for each in graph.node}
+    assert not kinds & {"If", "Loop", "Scan"}
 
 
 @pytest.mark.parametrize(("algorithm", "task"), MADE)

@@ -12,12 +12,16 @@ from scipy.stats import norm
 
 from app.errors import InvalidSpec
 from tests.contracts.test_trainers import fitted, rows
+from tests.learning import parsed
 from tests.unit.test_transform import TYPES, WAYS, a_frame, transformed
 from trainhouse_loader.encoding.encoder import Encoder
 from trainhouse_loader.models import ensemble
 from trainhouse_loader.models.finish import Finish
 from workers.exporting import columns, export, scaling, times, unexportable
 from workers.exporting.graph import Graph
+from workers.search.auto import space_of_search
+from workers.search.facts import Facts
+from workers.stages import train
 from workers.trainers import TRAINERS
 
 TASKS = ("binary", "multiclass", "regression")
@@ -170,15 +174,31 @@ def test_names_of_columns_may_be_any_text(tmp_path):
 
 
 def test_text_is_refused_before_anything_is_fitted(tmp_path):
+    spec = {"data": {"features": {"types": TYPES}}, "registration": {"exports": ["onnx"]}}
+    ctx, _, _ = transformed(tmp_path, a_frame(), **spec)
     with pytest.raises(InvalidSpec, match="'note' is text") as refused:
-        transformed(tmp_path, a_frame(), data={"features": {"types": TYPES}}, registration={"exports": ["onnx"]})
+        train.run(ctx)
     assert refused.value.stable_code == "not_exportable"
 
 
 def test_catboost_of_categories_is_refused_before_anything_is_fitted(tmp_path):
-    spec = {"training": {"algorithm": "catboost"}, "registration": {"exports": ["onnx"]}}
+    spec = {"training": {"algorithm": "catboost"}, "registration": {"exports": ["onnx"]},
+            "data": {"features": {"types": CATEGORIES}}}  # fmt: skip
+    ctx, _, _ = transformed(tmp_path, a_frame(), **spec)
     with pytest.raises(InvalidSpec, match="statistics of categories"):
-        transformed(tmp_path, a_frame(), data={"features": {"types": CATEGORIES}}, **spec)
+        train.run(ctx)
     spec["transform"] = {"categorical": {"encode": "target"}}
-    _, _, encoder = transformed(tmp_path, a_frame(), data={"features": {"types": CATEGORIES}}, **spec)
+    _, _, encoder = transformed(tmp_path / "again", a_frame(), **spec)
     unexportable.refuse(encoder, ["catboost"])
+
+
+def test_a_search_that_chooses_its_algorithms_leaves_out_what_cannot_be_exported():
+    facts = Facts(task="binary", rows=1_000, features=3, categorical=2, classes=2, validation=200)
+    for exports, there in (([], True), (["onnx"], False)):
+        spec = parsed({
+            "model": "exported", "task": {"target": "y"}, "tuning": {"max_seconds": 60}, "registration": {"exports": exports},
+            "data": {"sources": {"main": {"kind": "dataset", "dataset_id": "ds_00000000"}}},
+        })  # fmt: skip
+        searched = {branch.algorithm for branch in space_of_search(spec, facts).branches}
+        assert ("catboost" in searched) is there
+        assert "lightgbm" in searched

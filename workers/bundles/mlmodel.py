@@ -42,4 +42,3 @@ def document(metadata: Mapping[str, Any], signature: Mapping[str, Any]) -> dict[
         "signature": {**sides, "params": None},
         "utc_time_created": TIME,
     }
-

@@ -34,7 +34,7 @@ class Graph:
         array = np.asarray(value)
         if array.dtype.kind in "OU":
             words = [str(word).encode() for word in array.ravel().tolist()]
-            return helper.make_tensor("", TensorProto.STRING, array.shape, words)
+            return TensorProto(data_type=TensorProto.STRING, dims=array.shape, string_data=words)
         return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape))
 
     def constant(self, value: npt.ArrayLike) -> str:

@@ -1,7 +1,9 @@
 """Train: one fit of the caller's parameters, the model that the search has to beat."""
 
+from trainhouse_loader.encoding.encoder import load as load_encoder
 from trainhouse_loader.models import ensemble
 from workers.context import Context, Done, Warned
+from workers.exporting import unexportable
 from workers.fitting import folds as folding
 from workers.fitting.candidates import candidate_of, soft_deadline
 from workers.fitting.choosing import TRAINED_MODEL, TRAINED_PREDICTIONS
@@ -22,9 +24,12 @@ def run(ctx: Context) -> Done:
     this job, for its trials too.
 
     Raises:
+        InvalidSpec: `not_exportable`, where an export is asked for that cannot hold what was learned.
         InvalidData, InvalidSpec, MachineError, DeadlineExceeded: see `workers.fitting`.
     """
     check_columns(ctx)
+    if "onnx" in ctx.spec.registration.exports:
+        unexportable.refuse(load_encoder(ctx.workspace.get("encoder")), ctx.spec.searched_algorithms())
     asked = planned(ctx.spec, facts_of(ctx.outputs)).folds
     folds = folding.resolved(matrix_of(ctx), asked, split=ctx.outputs.get("split", {}))
     candidate = candidate_of(ctx.spec, ctx.spec.training.params)

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from app.errors import InvalidData, bounded
 from trainhouse_loader.encoding.encoder import Encoder
 from workers.context import Context, Done
-from workers.exporting import unexportable
 from workers.matrix import encoding, prepared
 from workers.matrix.encoding import Crossed
 from workers.matrix.prepared import Prepared
@@ -35,7 +34,6 @@ def run(ctx: Context) -> Done:
 
     Raises:
         InvalidData: `bad_weight`.
-        InvalidSpec: `not_exportable`, where an export is asked for that cannot hold what was learned.
     """
     said, task = ctx.outputs["validate"], ctx.spec.task
     target = Target(said["task_type"], tuple(said["classes"]))
@@ -47,8 +45,6 @@ def run(ctx: Context) -> Done:
     weight = weights(source.table([task.weight_column]), task.weight_column) if task.weight_column else None
     with limited(ctx.threads):
         encoder, crossed = learned(ctx, source, y, train=part == 0, types=types, target=target)
-        if "onnx" in ctx.spec.registration.exports:
-            unexportable.refuse(encoder, ctx.spec.searched_algorithms())
         ctx.progress(1, 2)
         block = divided.column("block").to_numpy() if "block" in divided.column_names else None
         matrix = Prepared(
