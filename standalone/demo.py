@@ -25,6 +25,7 @@ from standalone.supervisor import OUTSIDE, Options, Stack, interrupts, is_outsid
 
 TRIALS = 6
 LONGEST_SECONDS = 900.0
+OPENING = 'from trainhouse_loader import open_bundle; b = open_bundle("bundle.zip"); print(b.predict(b.example))'
 MARKS = {"succeeded": "[green]✓[/]", "running": "[yellow]…[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]"}
 STORY = {
     "ingest": "{rows:,} rows, {columns} columns of an upload, a lake and a database",
@@ -217,12 +218,15 @@ def farewell(console: Console, stack: Stack, job: dict[str, Any]) -> None:
     )
     for path in (f"/v1/jobs/{job['id']}", f"/v1/jobs/{job['id']}/trials", here, f"{here}/card", f"{here}/lineage"):
         console.print(f'  curl -H "Authorization: Bearer $KEY" http://127.0.0.1:8000{path}')
+    console.print("Predict with it, where no service is:")
+    console.print(f'  curl -L -o bundle.zip -H "Authorization: Bearer $KEY" http://127.0.0.1:8000{here}/bundle')
+    console.print(f"  {command('python3')} -c '{OPENING}'", soft_wrap=True, markup=False)
 
 
-def command() -> str:
-    """How this program was called."""
+def command(name: str = "trainhouse") -> str:
+    """How this program was called, or the one called `name` beside it."""
     called = Path(sys.argv[0])
-    return os.path.relpath(called) if called.name == "trainhouse" else "trainhouse"
+    return os.path.relpath(called.with_name(name)) if called.name == "trainhouse" else name
 
 
 def explain(job: dict[str, Any]) -> str:

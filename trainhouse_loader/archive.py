@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainhouse_loader.errors import DigestMismatch
+from trainhouse_loader.errors import DigestMismatch, bounded
 
 FORMAT = "trainhouse-bundle-1"
 
@@ -83,6 +83,7 @@ def unpack(path: Path, *, digest: str | None = None) -> dict[str, bytes]:
     manifest = files.pop(MANIFEST, None)
     if manifest is None:
         raise DigestMismatch("The bundle has no manifest.")
+    _require_known(manifest)
     again = io.BytesIO()
     _pack(files, again)
     packed = again.getbuffer()
@@ -92,6 +93,19 @@ def unpack(path: Path, *, digest: str | None = None) -> dict[str, bytes]:
     if digest is not None and digest != "sha256:" + hashlib.sha256(packed).hexdigest():
         raise DigestMismatch("This is a bundle, but not the one that was asked for.")
     return files
+
+
+def _require_known(manifest: bytes) -> None:
+    """Nothing, where a manifest is of this format, or says nothing of its own."""
+    try:
+        said = json.loads(manifest).get("format", FORMAT)
+    except (ValueError, AttributeError, RecursionError):
+        return  # it will not be what was packed
+    if said != FORMAT:
+        raise DigestMismatch(
+            f"The bundle is of format {bounded(said)!r}, and this loader knows {FORMAT!r}.", code="unknown_format",
+            hint="Install the trainhouse-loader that the requirements.txt of the bundle names.",
+        )  # fmt: skip
 
 
 def _folder(path: Path) -> dict[str, bytes]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ENCODER = "encoder.skops"
 METADATA = "metadata.json"
+EXAMPLE = "input_example.json"
 COLUMNS = "columns.json"
 """Derived columns and how values are read; only where there is something to say."""
 
@@ -59,6 +60,11 @@ class Bundle:
         """What is predicted."""
         found: TaskType = self.metadata["task"]
         return found
+
+    @property
+    def example(self) -> pd.DataFrame:
+        """A few rows as they may be asked for."""
+        return pd.DataFrame(**json.loads(self.files[EXAMPLE]))
 
     def raw(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """(rows,) numbers, or (rows, classes) probabilities in the order of `metadata["classes"]`.
@@ -128,7 +134,7 @@ def open_bundle(path: str | Path, *, threads: int = 1, digest: str | None = None
             encoder = encoding.load(Path(folder, ENCODER))
         columns = json.loads(files.get(COLUMNS, b"{}"))
         derivation = derivation_of(columns)
-    except (KeyError, TypeError, ValueError, InvalidData) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, InvalidData) as error:
         raise DigestMismatch("The bundle lacks a part that every bundle has.") from error
     return Bundle(metadata, files, encoder, fitted, columns.get("readings", {}), derivation)
 

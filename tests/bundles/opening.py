@@ -16,6 +16,7 @@ def slim(folder):
     from trainhouse_loader import open_bundle
 
     bundle = open_bundle(folder / "bundle.zip")
+    assert len(bundle.predict(bundle.example)) == 3
     return bundle.predict(pd.read_parquet(folder / "rows.parquet"))
 
 

@@ -2,11 +2,15 @@
 
 import io
 import random
+import tomllib
 import zipfile
+from pathlib import Path
 
 import pytest
 
+import trainhouse_loader
 from app.errors import DigestMismatch
+from trainhouse_loader import archive
 from trainhouse_loader.archive import MANIFEST, canonical_json, manifest_of, pack, unpack
 from trainhouse_loader.bundle import open_bundle
 
@@ -83,6 +87,20 @@ def test_a_compressed_bomb_is_refused_unread(tmp_path):
     (tmp_path / "bundle.zip").write_bytes(made.getvalue())
     with pytest.raises(DigestMismatch):
         unpack(tmp_path / "bundle.zip")
+
+
+def test_a_bundle_of_another_format_says_which_loader_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "FORMAT", "trainhouse-bundle-9")
+    pack(FILES, tmp_path / "later.zip")
+    monkeypatch.undo()
+    with pytest.raises(DigestMismatch, match="'trainhouse-bundle-9'") as refused:
+        unpack(tmp_path / "later.zip")
+    assert (refused.value.stable_code, "requirements.txt" in refused.value.hint) == ("unknown_format", True)
+
+
+def test_the_loader_has_one_version():
+    said = tomllib.loads((Path(trainhouse_loader.__file__).parent / "pyproject.toml").read_text())["project"]
+    assert said["version"] == trainhouse_loader.__version__
 
 
 def test_a_true_zip_of_something_else_is_no_bundle(packed):

@@ -108,6 +108,17 @@ def test_every_model_answers_as_it_does_itself(name, task):
     agreed(ensemble.opened([of(name, data)]), data, tolerance=2e-6 if name in SINGLE else 1e-9)
 
 
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "extra_trees", "linear"])
+def test_a_category_of_many_levels_is_asked_for_members(name):
+    data = rows("binary", number=4_000)
+    codes = np.random.default_rng(5).integers(0, 300, size=4_000).astype(float)
+    x = data.x.copy()
+    x[:, 4] = codes
+    y = ((codes % 7 < 3) ^ (data.x[:, 0] > 1)).astype(float)
+    data = replace(data, x=x, y=y)
+    agreed(ensemble.opened([of(name, data)]), data, tolerance=2e-6)
+
+
 @pytest.mark.parametrize("objective", ["poisson", "quantile", "huber"])
 @pytest.mark.parametrize("name", sorted(TRAINERS))
 def test_every_objective_answers_as_it_does_itself(name, objective):
@@ -176,7 +187,7 @@ def test_names_of_columns_may_be_any_text(tmp_path):
 def test_text_is_refused_before_anything_is_fitted(tmp_path):
     spec = {"data": {"features": {"types": TYPES}}, "registration": {"exports": ["onnx"]}}
     ctx, _, _ = transformed(tmp_path, a_frame(), **spec)
-    with pytest.raises(InvalidSpec, match="'note' is text") as refused:
+    with pytest.raises(InvalidSpec, match="'note' is read as text") as refused:
         train.run(ctx)
     assert refused.value.stable_code == "not_exportable"
 

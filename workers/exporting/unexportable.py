@@ -17,8 +17,9 @@ def refuse(encoder: Encoder, algorithms: Collection[str]) -> None:
     for block in encoder.blocks:
         if block["kind"] == "embedding":
             raise InvalidSpec(
-                f"Column {bounded(block['columns'][0])!r} is text, and ONNX has no operators that take text apart.",
-                code="not_exportable", hint=f"Exclude the column, encode it as a category, or {LEAVE}.",
+                f"Column {bounded(block['columns'][0])!r} is read as text, and ONNX has no operators that take text apart.",
+                code="not_exportable",
+                hint=f"Exclude the column, encode it otherwise in transform.columns, or {LEAVE}.",
             )  # fmt: skip
     if "catboost" in algorithms and encoder.categorical:
         raise InvalidSpec(

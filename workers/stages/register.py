@@ -13,7 +13,7 @@ import pyarrow as pa
 from app.errors import ParityFailed
 from trainhouse_loader.answers import columns_of
 from trainhouse_loader.archive import FORMAT, canonical_json, pack
-from trainhouse_loader.bundle import COLUMNS, ENCODER, METADATA, derivation_of, inputs_of
+from trainhouse_loader.bundle import COLUMNS, ENCODER, EXAMPLE, METADATA, derivation_of, inputs_of
 from trainhouse_loader.derived import columns as derived
 from trainhouse_loader.encoding.encoder import load as load_encoder
 from trainhouse_loader.models import ensemble
@@ -132,7 +132,7 @@ def bundle_files(ctx: Context, rows: Golden, document: dict[str, Any]) -> dict[s
         "spec.json": canonical_json(spec),
         METADATA: canonical_json(metadata),
         "signature.json": canonical_json(signature),
-        "input_example.json": canonical_json(_example(rows)),
+        EXAMPLE: canonical_json(_example(rows)),
         mlmodel.FILE: canonical_json(mlmodel.document(metadata, signature)),
         **exports_of(ctx, metadata),
         "MODEL_CARD.md": card.card(
