@@ -1,18 +1,13 @@
-"""A version's model card: what it was trained on, how good it is, and how it was let through; Markdown and HTML.
-
-After Mitchell et al. (2019), https://doi.org/10.1145/3287560.3287596.
-"""
+"""A version's model card: what it was trained on, how good it is, and how it was let through."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from app import verdicts
-from app.pages import Page
+from app.cards import Card, Section, number
 from app.tables import Job, ModelVersion
 
 PARTS = ("test", "validation")
-PAGE = Page("app.registry", "card")
 LIMITS = (
     "The metrics hold for rows drawn as the test rows were.",
     "Rows unlike the training data get an answer, but nothing here says how good it is.",
@@ -20,39 +15,14 @@ LIMITS = (
 )
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of a card: a paragraph, a list of points, and a table; each may be empty."""
-
-    title: str
-    text: str = ""
-    points: Sequence[str] = ()
-    head: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = field(default=())
-
-
-def markdown(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> str:
-    """The card as Markdown; a caller's words in it are made harmless, so that none is read as markup.
+def card_of(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> Card:
+    """The version's card.
 
     Args:
         said: By stage, the output that later stages read.
     """
-    lines = [f"# {version.model}, version {version.version}", ""]
-    if version.description:
-        lines += [_plain(version.description), ""]
-    for section in sections(version, job, said):
-        lines += [f"## {section.title}", ""]
-        lines += [_plain(section.text), ""] if section.text else []
-        lines += [f"- {_plain(point)}" for point in section.points]
-        if section.rows:
-            lines += [_row(section.head), "|---" + "|---:" * (len(section.head) - 1) + "|", *map(_row, section.rows)]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def page(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> str:
-    """The card as one HTML page without scripts; see `markdown`."""
-    return PAGE.rendered(version=version, sections=list(sections(version, job, said)))
+    title = f"{version.model}, version {version.version}"
+    return Card(title, version.description, list(sections(version, job, said)))
 
 
 def sections(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> Iterator[Section]:
@@ -95,8 +65,8 @@ def _metrics(part: str, found: Mapping[str, Any], evaluated: Mapping[str, Any]) 
     rows = []
     for name, entry in sorted(found.items()):
         measured: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"value": entry}
-        own = [_number(measured.get(key)) for key in ("value", "low", "high")]
-        rows.append([name, *own, *(_number(values.get(name, {}).get("value")) for values in beside.values())])
+        own = [number(measured.get(key)) for key in ("value", "low", "high")]
+        rows.append([name, *own, *(number(values.get(name, {}).get("value")) for values in beside.values())])
     return Section(f"How good it is on the {part} part", head=("metric", "value", "low", "high", *beside), rows=rows)
 
 
@@ -108,7 +78,7 @@ def _slices(slices: Sequence[Mapping[str, Any]], metric: str | None) -> Section:
             f"{column} = {'missing' if value is None else value}" for column, value in each["where"].items()
         )
         entry = each["metrics"].get(name, {})
-        rows.append([where, f"{each['rows']:,}", *(_number(entry.get(key)) for key in ("value", "low", "high"))])
+        rows.append([where, f"{each['rows']:,}", *(number(entry.get(key)) for key in ("value", "low", "high"))])
     return Section("Where it is worst", head=("rows where", "rows", str(name), "low", "high"), rows=rows)
 
 
@@ -119,20 +89,6 @@ def _gate(version: ModelVersion, gate: Mapping[str, Any]) -> Section:
     points = []
     for rule in gate.get("rules", []):
         reason = f" ({rule['reason']})" if rule.get("reason") else ""
-        said = f"{verdicts.subject(rule)}, {verdicts.wanted(rule)}: {_number(rule.get('value'))}"
+        said = f"{verdicts.subject(rule)}, {verdicts.wanted(rule)}: {number(rule.get('value'))}"
         points.append(f"{said}, {rule.get('verdict', '')}{reason}")
     return Section("How it was let through", text=text, points=points)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_plain, cells))} |"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, int | float) else ""
-
-
-def _plain(text: object) -> str:
-    """`text` on one line, with everything that Markdown or HTML would read as markup escaped."""
-    words = " ".join(str(text).split())
-    return "".join(f"\\{char}" if char in "\\`*_[]{}<>()#|!~&" else char for char in words)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlalchemy.orm import Session
 
+from app import cards
 from app.aliases import require_version
 from app.errors import NotFound, PreconditionRequired
 from app.http import (
@@ -24,7 +25,8 @@ from app.http import (
     listing,
 )
 from app.problems import declared
-from app.registry import card, comparing, lifecycle, receipts, service
+from app.registry import comparing, lifecycle, receipts, service
+from app.registry.card import card_of
 from app.registry.schemas import (
     AliasOut,
     AliasRequest,
@@ -108,9 +110,10 @@ def get_version_card(
     row = require_version(session, caller.project_id, model=name, version=number)
     job, said = session.get_one(Job, row.job_id), service.outputs_of(session, row.job_id)
     headers = {"X-Content-Type-Options": "nosniff", "Vary": "Accept"}
+    card = card_of(row, job, said)
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(card.page(row, job, said), headers={**headers, "Content-Security-Policy": card.PAGE.policy})
-    return Response(card.markdown(row, job, said), media_type="text/markdown", headers=headers)
+        return HTMLResponse(cards.page(card), headers={**headers, "Content-Security-Policy": cards.PAGE.policy})
+    return Response(cards.markdown(card), media_type="text/markdown", headers=headers)
 
 
 @router.get("/{name}/versions/{number}/lineage", operation_id="get_version_lineage")

@@ -62,7 +62,7 @@ def test_the_bundle_holds_what_it_should_and_nothing_of_the_run(tmp_path):
     files = unpack(ctx.workspace.fetch(outcome.bundle))
     assert set(files) == {
         "MLmodel", "model.txt", "encoder.skops", "spec.json", "metadata.json", "signature.json", "input_example.json",
-        "MODEL_CARD.md", "requirements.txt",
+        "MODEL_CARD.md", "MODEL_CARD.html", "requirements.txt",
     }  # fmt: skip
     assert set(outcome.manifest["files"]) == set(files)
     whole = b"".join(files.values())
@@ -124,10 +124,10 @@ def test_a_bundle_of_several_models_proves_itself_and_names_each(tmp_path):
     assert bundle.metadata["algorithm"] == "ensemble"
     assert {member["file"] for member in told} <= set(bundle.files)
     assert all(member["file"].startswith("member_") for member in told)
-    card = bundle.files["MODEL_CARD.md"].decode()
+    card = bundle.files["MODEL_CARD.md"].decode().replace("\\", "")
     required = bundle.files["requirements.txt"].decode()
     for member in told:
-        assert f"of {member['algorithm']} (`{member['file']}`)" in card
+        assert f"of {member['algorithm']} ({member['file']})" in card
         assert member["algorithm"] == "linear" or member["algorithm"] in required
     evaluated = pd.read_parquet(ctx.workspace.get("predictions_test"))
     found = bundle.predict(curved().iloc[evaluated["row"]].drop(columns="target"))

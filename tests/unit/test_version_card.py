@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.registry.card import markdown, page
+from app.cards import markdown, page
+from app.registry.card import card_of
 from app.tables import Job, ModelVersion
 
 TRAIN = {"algorithm": "lightgbm"}
@@ -22,7 +23,7 @@ TRAIN = {"algorithm": "lightgbm"}
     ],
 )  # fmt: skip
 def test_the_algorithms_are_those_that_answer(said: dict[str, Any], named: str):
-    assert f"- Algorithm: {named}\n" in markdown(*a_version(), said)
+    assert f"- Algorithm: {named}\n" in markdown(card_of(*a_version(), said))
 
 
 def a_version(**given: Any) -> tuple[ModelVersion, Job]:
@@ -50,12 +51,12 @@ def test_the_card_sets_the_model_beside_baselines_slices_and_the_gate():
     version, job = a_version(
         metrics={"test": {"roc_auc": {"value": 0.8, "low": 0.78, "high": 0.82}}}, gate=GATE, tags={"team": EVIL}
     )
-    text = markdown(version, job, JUDGED)
+    text = markdown(card_of(version, job, JUDGED))
     assert "| metric | value | low | high | best constant | linear model |" in text
     assert "| roc\\_auc | 0.8 | 0.78 | 0.82 | 0.5 | 0.7 |" in text
     assert "the gain in roc\\_auc over the champion, at least 0: 0.01, inconclusive" in text
     assert "| 40 | 0.6 | 0.5 | 0.7 |" in text
-    shown = page(version, job, JUDGED)
+    shown = page(card_of(version, job, JUDGED))
     assert "<td>0.78</td>" in shown
     for written in (text, shown):
         assert "<script>" not in written

@@ -1,11 +1,16 @@
-"""What a bundle says of its model in words: the model card, after Mitchell et al. (2019), and what it needs to run."""
+"""What a bundle says of its model in words, and what it needs to run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from app.cards import Card, Section, number
 from trainhouse_loader import __version__ as LOADER  # noqa: N812  # a constant
 
+LIMITS = (
+    "The metrics hold for rows drawn as the test rows were. Missing and unseen values are accepted; rows unlike the training"
+    " data get an answer, but nothing here says how good it is. No fairness across groups was measured."
+)
 LIBRARIES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
 
@@ -43,54 +48,43 @@ def requirements(libraries: Mapping[str, str]) -> str:
     return "".join(f"{name}=={found}\n" for name, found in libraries.items())
 
 
-def card(metadata: Mapping[str, Any], *, inputs: Sequence[Mapping[str, str]], description: str) -> str:
-    """`MODEL_CARD.md`: what the model is, what it was measured at, and what it must not be used for."""
-    classes = ", ".join(f"`{_cell(name)}`" for name in metadata["classes"])
-    lines = [
-        f"# {metadata['model']}", "", description or "No description was given.", "",
-        "## Model", "",
-        f"- Task: {metadata['task']}, target `{_cell(metadata['target'])}`" + (f", classes {classes}" if classes else ""),
-        *_members(metadata["members"]),
-        f"- Rows: {_listed(metadata['rows'])}",
-        f"- Data: `{metadata['digests']['data']}`",
-        "", "## Metrics on the held-out test rows", "",
-        "| metric | value | 95 % interval | best constant |", "|---|---|---|---|",
-        *(_row(name, entry, metadata["baseline"]) for name, entry in sorted(metadata["metrics"]["test"].items())),
-        "", "## Inputs", "", "| column | type |", "|---|---|",
-        *(f"| `{_cell(each['name'])}` | {each['type']} |" for each in inputs),
-        "", "## Limits", "",
-        "The metrics hold for rows drawn as the test rows were. Missing and unseen values are accepted; rows unlike the",
-        "training data get an answer, but nothing here says how good it is. No fairness across groups was measured.", "",
-    ]  # fmt: skip
-    return "\n".join(lines)
+def card_of(metadata: Mapping[str, Any], *, inputs: Sequence[Mapping[str, str]], description: str) -> Card:
+    """The card of a bundle: what the model is, what it was measured at, and what it must not be used for."""
+    baseline, measured = metadata["baseline"], sorted(metadata["metrics"]["test"].items())
+    metrics = [
+        [
+            name,
+            *(number(entry.get(key)) for key in ("value", "low", "high")),
+            number(baseline.get(name, {}).get("value")),
+        ]
+        for name, entry in measured
+    ]
+    return Card(metadata["model"], description or "No description was given.", [
+        Section("Model", points=_about(metadata)),
+        Section("Metrics on the held-out test rows", head=("metric", "value", "low", "high", "best constant"), rows=metrics),
+        Section("Inputs", head=("column", "type"), rows=[[each["name"], each["type"]] for each in inputs]),
+        Section("Limits", text=LIMITS),
+    ])  # fmt: skip
 
 
-def _members(members: Sequence[Mapping[str, Any]]) -> list[str]:
+def _about(metadata: Mapping[str, Any]) -> list[str]:
+    members = metadata["members"]
+    classes = f", classes {', '.join(metadata['classes'])}" if metadata["classes"] else ""
     if len(members) > 1:
-        told = [
-            f"  - {each['weight']:.3g} of {each['algorithm']} (`{each['file']}`), {each['iterations']} iterations:"
+        named = [f"Algorithm: the weighted mean of {len(members)} models"]
+        named += [
+            f"{each['weight']:.3g} of {each['algorithm']} ({each['file']}), {each['iterations']} iterations:"
             f" {_listed(each['params'])}"
             for each in members
         ]
-        return [f"- Algorithm: the weighted mean of {len(members)} models", *told]
-    only = members[0]
+    else:
+        named = [f"Algorithm: {members[0]['algorithm']}, {members[0]['iterations']} iterations",
+                 f"Parameters: {_listed(members[0]['params'])}"]  # fmt: skip
     return [
-        f"- Algorithm: {only['algorithm']}, {only['iterations']} iterations", f"- Parameters: {_listed(only['params'])}",
+        f"Task: {metadata['task']}, target {metadata['target']}{classes}", *named, f"Rows: {_listed(metadata['rows'])}",
+        f"Data: {metadata['digests']['data']}",
     ]  # fmt: skip
 
 
-def _cell(text: object) -> str:
-    return " ".join(str(text).replace("|", "\\|").replace("`", "'").split())
-
-
 def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{_cell(name)} {_cell(value)}" for name, value in sorted(values.items())) or "defaults"
-
-
-def _row(name: str, entry: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
-    interval = f"{_number(entry.get('low'))} to {_number(entry.get('high'))}" if entry.get("low") is not None else "–"
-    return f"| {name} | {_number(entry['value'])} | {interval} | {_number(baseline.get(name, {}).get('value'))} |"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.5g}"
+    return ", ".join(f"{name} {value}" for name, value in sorted(values.items())) or "defaults"

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from app import cards
 from app.errors import ParityFailed
 from trainhouse_loader.answers import columns_of
 from trainhouse_loader.archive import FORMAT, canonical_json, pack
@@ -124,6 +125,7 @@ def bundle_files(ctx: Context, rows: Golden, document: dict[str, Any]) -> dict[s
     }
     metadata = metadata_of(ctx, spec=spec, members=members, encoder=encoder, features=rows.trained.column_names)
     signature = signature_of(ctx, metadata, rows.known.schema)
+    told_of = card.card_of(metadata, inputs=signature["inputs"], description=ctx.spec.registration.description)
     told = {COLUMNS: canonical_json(document)} if document["columns"] or document["readings"] else {}
     return {
         **told,
@@ -135,9 +137,8 @@ def bundle_files(ctx: Context, rows: Golden, document: dict[str, Any]) -> dict[s
         EXAMPLE: canonical_json(_example(rows)),
         mlmodel.FILE: canonical_json(mlmodel.document(metadata, signature)),
         **exports_of(ctx, metadata),
-        "MODEL_CARD.md": card.card(
-            metadata, inputs=signature["inputs"], description=ctx.spec.registration.description
-        ).encode(),
+        "MODEL_CARD.md": cards.markdown(told_of).encode(),
+        "MODEL_CARD.html": cards.page(told_of).encode(),
         "requirements.txt": card.requirements(metadata["libraries"]).encode(),
     }  # fmt: skip
 
