@@ -10,13 +10,16 @@ from app.states import STAGES
 from workers import estimates, reuse
 from workers.context import Context, Done
 from workers.estimates import Size
+from workers.exporting import unexportable
 from workers.fitting import rows as fitting_rows
+from workers.matrix import encoding
 from workers.memory import total_bytes
 from workers.quality.findings import ORDER
 from workers.search.facts import facts_of
 from workers.search.plan import planned
 from workers.stages import ingest, split, validate
 from workers.stages.validate import Survey
+from workers.table import columns
 
 T = TypeVar("T")
 DIVIDING = {"/split/column", "/task/group_column", "/task/time_column", "/task/target"}
@@ -96,6 +99,10 @@ def _look(draft: Draft, ctx: Context, keys: dict[str, reuse.Key], *, may_split: 
     draft.tried("train", lambda: fitting_rows.check_metrics(ctx.spec, target.task_type))
     draft.tried("train", lambda: fitting_rows.check_finish(ctx.spec, target.task_type))
     draft.tried("train", lambda: fitting_rows.check_columns(ctx))
+    if "onnx" in ctx.spec.registration.exports:
+        types = columns.from_output(draft.outputs["validate"]["features"])
+        kinds = {name: step.kind for step, names in encoding.plan(ctx.spec, types) for name in names}
+        draft.tried("train", lambda: unexportable.refuse(kinds, ctx.spec.searched_algorithms()))
     ctx.progress(2, 3)
     if not may_split or not len(seen.kept):
         return

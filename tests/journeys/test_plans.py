@@ -1,5 +1,7 @@
 """A plan reads the data, trains nothing, and names everything that a job of the same spec would meet."""
 
+import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +107,27 @@ def test_a_file_that_is_no_table_is_a_finding_and_not_a_failed_plan(stack: Runni
     assert plan["blocked"] is True
     assert {one["code"] for one in plan["findings"]} == {"ragged_csv"}
     assert plan["rows"] is None
+
+
+def test_an_export_that_cannot_be_is_named_before_a_job_meets_it_and_one_that_can_is_in_the_bundle(
+    stack: RunningStack, tmp_path: Path
+) -> None:
+    stack.heal()
+    path = a_table(tmp_path / "t.csv", rows=300, seed=11)
+    lines = path.read_text().splitlines()
+    notes = [f"what row {place} has to say of itself is {place * 7919 % 1000} words" for place in range(300)]
+    path.write_text(
+        "\n".join([f"{lines[0]},note", *(f"{a},{b}" for a, b in zip(lines[1:], notes, strict=True))]) + "\n"
+    )
+    given = stack.client.upload(path)
+    spec = a_spec(given, "exported", registration={"exports": ["onnx"]})
+    (found,) = [one for one in planned(stack, spec)["plan"]["findings"] if one["severity"] == "fail"]
+    assert (found["stage"], found["code"], found["facts"]) == ("train", "not_exportable", {"column": "note"})
+    job = stack.client.wait(stack.client.submit(spec))
+    assert (job["status"], job["stage"], job["error"]["code"]) == ("failed", "train", "not_exportable")
+    spec["data"]["features"] = {"exclude": ["note"]}
+    job = stack.client.wait(stack.client.submit(spec))
+    assert job["status"] == "succeeded", job["error"]
+    answer = stack.client.get("/v1/models/exported/versions/1/bundle", follow_redirects=True)
+    with zipfile.ZipFile(BytesIO(answer.content)) as bundle:
+        assert {"model.onnx", "MLmodel"} <= set(bundle.namelist())

@@ -189,7 +189,8 @@ def test_text_is_refused_before_anything_is_fitted(tmp_path):
     ctx, _, _ = transformed(tmp_path, a_frame(), **spec)
     with pytest.raises(InvalidSpec, match="'note' is read as text") as refused:
         train.run(ctx)
-    assert refused.value.stable_code == "not_exportable"
+    (fault,) = refused.value.violations
+    assert (fault.pointer, fault.code, fault.facts) == ("/registration/exports/0", "not_exportable", {"column": "note"})
 
 
 def test_catboost_of_categories_is_refused_before_anything_is_fitted(tmp_path):
@@ -200,7 +201,7 @@ def test_catboost_of_categories_is_refused_before_anything_is_fitted(tmp_path):
         train.run(ctx)
     spec["transform"] = {"categorical": {"encode": "target"}}
     _, _, encoder = transformed(tmp_path / "again", a_frame(), **spec)
-    unexportable.refuse(encoder, ["catboost"])
+    unexportable.refuse(unexportable.kinds_of(encoder), ["catboost"])
 
 
 def test_a_search_that_chooses_its_algorithms_leaves_out_what_cannot_be_exported():

@@ -29,7 +29,8 @@ def run(ctx: Context) -> Done:
     """
     check_columns(ctx)
     if "onnx" in ctx.spec.registration.exports:
-        unexportable.refuse(load_encoder(ctx.workspace.get("encoder")), ctx.spec.searched_algorithms())
+        encoder = load_encoder(ctx.workspace.get("encoder"))
+        unexportable.refuse(unexportable.kinds_of(encoder), ctx.spec.searched_algorithms())
     asked = planned(ctx.spec, facts_of(ctx.outputs)).folds
     folds = folding.resolved(matrix_of(ctx), asked, split=ctx.outputs.get("split", {}))
     candidate = candidate_of(ctx.spec, ctx.spec.training.params)
