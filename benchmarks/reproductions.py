@@ -41,16 +41,15 @@ def main() -> None:
         subprocess.run([*uv, "--python", sys.executable, "--target", str(other), OTHER], check=True)
         with Client(stack.url, stack.api_key) as client:
             for name in asked.tables:
-                shown(stack, client, name, data=asked.data, trials=asked.trials, scratch=Path(folder), other=other)
+                shown(stack, client, name, asked, scratch=Path(folder), other=other)
 
 
-def shown(
-    stack: Stack, client: Client, name: str, *, data: Path | None, trials: int, scratch: Path, other: Path
-) -> None:
+def shown(stack: Stack, client: Client, name: str, asked: argparse.Namespace, *, scratch: Path, other: Path) -> None:
     """Prints what the reproductions of one table say."""
-    known = contest_of(name, 0, data)
+    known = contest_of(name, 0, asked.data)
     dataset_id = client.upload(Path(known.path), name=name)
-    spec = spec_of(known, dataset_id, tuning={"max_trials": trials, "max_parallel": 2, "ensemble": 2})
+    spec = spec_of(known, dataset_id, tuning={"max_trials": asked.trials, "max_parallel": 2, "ensemble": 2})
+    spec["training"] = {"max_iterations": asked.iterations}
     spec["reproducibility"] |= {"mode": "deterministic"}
     first = succeeded(client, client.submit(spec))
     restarted(stack)
@@ -117,6 +116,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("tables", nargs="+")
     parser.add_argument("--data", type=Path, help="the folder with the tables")
     parser.add_argument("--trials", type=int, default=6, help="of the search (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=300, help="of a fit at the most (default: %(default)s)")
     return parser.parse_args()
 
 
