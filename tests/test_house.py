@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -21,7 +22,12 @@ from app.states import (
     JobStatus,
 )
 from app.states import STAGES as STAGE_NAMES
+from trainhouse_loader.encoding.blocks import APPLY
+from trainhouse_loader.models import MODELS
 from workers import pipeline
+from workers.exporting import columns as operators
+from workers.exporting.members import MEMBERS
+from workers.matrix import blocks
 from workers.measures.metrics import METRICS
 from workers.sources import ENRICHERS, SOURCES
 from workers.trainers import TRAINERS
@@ -54,6 +60,19 @@ def kinds_of_sources() -> set[str]:
 
 def test_every_algorithm_of_the_spec_has_a_trainer_and_every_trainer_has_parameters_in_the_spec():
     assert set(TRAINERS) == set(algorithms.PARAMS) == set(algorithms.Algorithm.__args__)
+
+
+def test_what_is_trained_can_be_opened_and_exported():
+    assert set(TRAINERS) == set(MODELS), "a trainer needs a line in MODELS of trainhouse_loader, and the other way"
+    for name, kind in MODELS.items():
+        assert isinstance(TRAINERS[name], type(kind)), f"{name}: the trainer is not of the format that is read again"
+        fitted = get_type_hints(type(kind).load)["return"]
+        assert fitted in MEMBERS, f"{name}: MEMBERS of workers.exporting has no operators for {fitted.__name__}"
+
+
+def test_what_is_learned_of_columns_can_be_applied_and_exported_or_is_refused():
+    assert set(blocks.BLOCKS) == set(APPLY), "what learns in BLOCKS is applied in APPLY of trainhouse_loader"
+    assert set(APPLY) == {*operators.BLOCKS, "embedding"}, "what has no operators is refused by unexportable"
 
 
 def test_every_source_of_the_spec_has_a_reader_and_every_reader_has_a_source_in_the_spec():

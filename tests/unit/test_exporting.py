@@ -63,6 +63,19 @@ def test_every_block_encodes_as_the_encoder_does(way, tmp_path):
     assert np.allclose(found, expected, rtol=1e-12, atol=1e-12, equal_nan=True)
 
 
+@pytest.mark.parametrize("encode", ["one_hot", "native", "target"])
+def test_categories_without_a_frequent_label_are_encoded_as_the_encoder_does(encode, tmp_path):
+    frame = a_frame()
+    frame["zip"] = np.arange(len(frame))
+    frame["note"] = [f"note {place}" for place in range(len(frame))]
+    transform = {"categorical": {"encode": encode, "min_frequency": 20}}
+    _, _, encoder = transformed(tmp_path, frame, data={"features": {"types": CATEGORIES}}, transform=transform)
+    given = strange(frame.drop(columns="y"))
+    graph = Graph(columns.inputs_of(encoder))
+    found = answered(graph, columns.matrix(graph, encoder), given, len(encoder.feature_names))
+    assert np.allclose(found, encoder.transform(given), rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
 def plain(data) -> Encoder:
     """An encoder that hands on numbers."""
     names = [f"c{place}" for place in range(data.x.shape[1])]

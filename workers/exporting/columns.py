@@ -106,10 +106,8 @@ def _mapped(graph: Graph, block: State, place: int, values: Floats, *, other: fl
         keys: Any = np.array([*words, ""], dtype=object)
         return _encoded(graph, name, keys, np.append(values, missing), other)
     given = READ[base](graph, name)
-    keys = np.array([KEY[base](word) for word in words], dtype=np.float64)
-    found = _encoded(graph, given, keys, values, other) if len(keys) else graph.op(
-        "Add", graph.op("Mul", graph.where_nan(given, np.float64(0.0), given), np.float64(0.0)), np.float64(other)
-    )  # fmt: skip
+    keys = np.array([*(KEY[base](word) for word in words), np.nan], dtype=np.float64)
+    found = _encoded(graph, given, keys, np.append(values, missing), other)
     return graph.where_nan(given, np.float64(missing), found)
 
 
