@@ -23,6 +23,13 @@ class Section:
     rows: Sequence[Sequence[str]] = field(default=())
 
 
+LIMITS = Section("What it is not for", points=(
+    "The metrics hold for rows drawn as the test rows were.",
+    "Missing and unseen values are accepted; rows unlike the training data get an answer, but nothing here says how good.",
+    "Differences between groups were measured only where the evaluation's slices, or gaps of the gate's rules, name them.",
+))  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Card:
     """What is said of a model; a caller's words in it may be anything."""

@@ -4,15 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from app import verdicts
-from app.cards import Card, Section, number
+from app.cards import LIMITS, Card, Section, number
 from app.tables import Job, ModelVersion
 
 PARTS = ("test", "validation")
-LIMITS = (
-    "The metrics hold for rows drawn as the test rows were.",
-    "Rows unlike the training data get an answer, but nothing here says how good it is.",
-    "Differences between groups were measured only where slices or gaps are shown above.",
-)
 
 
 def card_of(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, Any]]) -> Card:
@@ -36,7 +31,7 @@ def sections(version: ModelVersion, job: Job, said: Mapping[str, Mapping[str, An
         yield _slices(slices, said.get("train", {}).get("metric"))
     if version.gate:
         yield _gate(version, version.gate)
-    yield Section("What it is not for", points=LIMITS)
+    yield LIMITS
     yield Section("Where it comes from", points=(
         f"Job: {job.id}", f"Registered: {version.created_at:%Y-%m-%dT%H:%M:%SZ}", f"Spec: {version.spec_digest}",
         f"Data: {version.data_digest or 'unknown'}", f"Bundle: {version.bundle_digest}, {version.bundle_bytes:,} bytes",

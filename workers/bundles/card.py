@@ -4,13 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from app.cards import Card, Section, number
+from app.cards import LIMITS, Card, Section, number
 from trainhouse_loader import __version__ as LOADER  # noqa: N812  # a constant
 
-LIMITS = (
-    "The metrics hold for rows drawn as the test rows were. Missing and unseen values are accepted; rows unlike the training"
-    " data get an answer, but nothing here says how good it is. No fairness across groups was measured."
-)
 LIBRARIES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
 
@@ -63,7 +59,7 @@ def card_of(metadata: Mapping[str, Any], *, inputs: Sequence[Mapping[str, str]],
         Section("Model", points=_about(metadata)),
         Section("Metrics on the held-out test rows", head=("metric", "value", "low", "high", "best constant"), rows=metrics),
         Section("Inputs", head=("column", "type"), rows=[[each["name"], each["type"]] for each in inputs]),
-        Section("Limits", text=LIMITS),
+        LIMITS,
     ])  # fmt: skip
 
 
