@@ -16,14 +16,8 @@ from typing import Any
 from trainhouse_loader.errors import DigestMismatch, bounded
 
 FORMAT = "trainhouse-bundle-1"
-
-
 MANIFEST = "manifest.json"
-
-
 FILE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}(\.[a-z0-9]{1,8})?")
-
-
 MOST_FILES = 400
 OF_MLFLOW = frozenset({"registered_model_meta"})
 """What MLflow lays beside the files of a model that it takes from its registry; it is never read here."""

@@ -4,11 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
-
-
 SEED = np.uint64(0x9E3779B97F4A7C15)
-
-
 BLOCK = 16_384
 """Rows that fit into a processor's nearest memory."""
 

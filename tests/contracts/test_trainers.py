@@ -548,7 +548,10 @@ def test_a_worker_without_the_extra_says_what_installs_it(name, tmp_path, monkey
         with pytest.raises(MachineError) as refused:
             work()
         assert refused.value.stable_code == "extra_missing"
-        assert refused.value.hint == f"pip install {name}"
+        assert refused.value.hint == (
+            f"pip install 'trainhouse[{name}]' where models are trained,"
+            f" 'trainhouse-loader[{name}]' where they are opened"
+        )
 
 
 @each_task

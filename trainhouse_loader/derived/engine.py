@@ -9,17 +9,9 @@ import duckdb
 from trainhouse_loader.errors import bounded
 
 Engine = duckdb.DuckDBPyConnection
-
-
 MEMORY_SHARE = 0.5
-
-
 SPILL_BYTES = 16 * 2**30
-
-
 DEEPEST = 250
-
-
 OF_VALUES = (
     duckdb.ConversionException,
     duckdb.OutOfRangeException,
@@ -29,8 +21,6 @@ OF_VALUES = (
 
 
 VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\([^)]*\)|(?<![A-Za-z])-?\d[\d.:eE+-]*")
-
-
 LOCKED = (
     "TimeZone = 'UTC'", "Calendar = 'gregorian'", "error_on_division_by_zero = false", f"max_expression_depth = {DEEPEST}",
     "python_enable_replacements = false", "python_scan_all_frames = false", "autoinstall_known_extensions = false",

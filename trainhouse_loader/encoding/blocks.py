@@ -12,14 +12,8 @@ from trainhouse_loader.encoding.labels import MISSING
 from trainhouse_loader.reading import coerce
 
 Floats = npt.NDArray[np.float64]
-
-
 State = dict[str, Any]
-
-
 DAY_PARTS = ("year", "month", "day", "weekday", "hour", "epoch_seconds")
-
-
 ROWS_AT_A_TIME = 4_096
 
 
@@ -93,8 +87,6 @@ def _embedding(frame: pd.DataFrame, block: State, out: Floats) -> None:
 
 
 Apply = Callable[[pd.DataFrame, State, Floats], None]
-
-
 APPLY: dict[str, Apply] = {
     "number": _numbers, "time": _times, "native": _places, "ordinal": _places, "one_hot": _one_hot, "target": _target,
     "embedding": _embedding,

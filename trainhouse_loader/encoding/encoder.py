@@ -12,8 +12,6 @@ from trainhouse_loader.encoding.blocks import APPLY, State
 from trainhouse_loader.errors import DigestMismatch, InvalidData, bounded
 
 Floats = npt.NDArray[np.float64]
-
-
 FORMAT = 2
 
 

@@ -9,8 +9,6 @@ import numpy.typing as npt
 from trainhouse_loader.encoding import texts
 
 Floats = npt.NDArray[np.float64]
-
-
 Model = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """(n-grams, scores) coefficients, (scores,) intercepts."""
 

@@ -15,28 +15,14 @@ from trainhouse_loader.encoding import labels
 from trainhouse_loader.mixing import mix
 
 Floats = npt.NDArray[np.float64]
-
-
 HASH_FEATURES = 2**17
-
-
 DIRECTION_FEATURES = 2**15
 """Of which directions are made: n-grams that `HASH_FEATURES` tell apart are put together."""
-
-
 BYTES_AT_A_TIME = 2**21
-
-
 MOST_CHARACTERS = 20_000
 """Of one text; what comes after is not read."""
-
-
 BREAKS = r"[^\pL\pN]+"
-
-
 ODD = np.uint64(0x9E3779B97F4A7C15)
-
-
 SPANS = (3, 4)
 
 

@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, softmax
 
 from trainhouse_loader.errors import DigestMismatch
 from trainhouse_loader.models.fitted import Fitted, Floats
-from trainhouse_loader.models.libraries import library, narrowed, shares
+from trainhouse_loader.models.libraries import answered, library, narrowed, shares
 
 ABOUT = "trainhouse"
-
-
 OF_THE_FORMAT = frozenset({"class_params", ABOUT})
 """What a written model says beside its trees; times, threads and paths are left out."""
 
@@ -40,13 +37,7 @@ class CatboostFitted(Fitted):
         """See `Fitted.predict`."""
         rows = pool(x, self.categorical, threads=self.threads)
         raw: Floats = np.asarray(self.model.predict(rows, thread_count=self.threads), dtype=np.float64)
-        if self.classes == 0:
-            return np.exp(raw) if self.logarithmic else raw
-        if self.classes == 2:
-            positive: Floats = expit(raw)
-            return np.column_stack((1.0 - positive, positive))
-        found: Floats = softmax(raw, axis=1)
-        return found
+        return answered(raw, self.classes, logarithmic=self.logarithmic)
 
     def importances(self, x: Floats) -> Floats:  # noqa: ARG002  # trees know without
         """Shares of how much predictions move when a feature does, in CatBoost's own measure; `x` is not needed."""

@@ -4,6 +4,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -123,14 +124,25 @@ def read(path: Path) -> tuple[Packed, ...]:
 
 def _each(path: Path) -> Iterator[Packed]:
     """See `read`; one after the other, so that the bytes of all need not be in memory."""
+    with _archive(path) as (archive, about):
+        empty = [Packed(**said, content=b"") for said in about["members"]]
+        for member, name in zip(empty, names_of(empty), strict=True):
+            yield replace(member, content=archive.read(name))
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
+    """The file that `write` wrote to `path`, and what it says of its members.
+
+    Raises:
+        DigestMismatch: the file is no packed model.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             about = json.loads(archive.read(ABOUT))
             if about["format"] != FORMAT:
                 raise DigestMismatch("The file is no packed model of this format.")
-            empty = [Packed(**said, content=b"") for said in about["members"]]
-            for member, name in zip(empty, names_of(empty), strict=True):
-                yield replace(member, content=archive.read(name))
+            yield archive, about
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise DigestMismatch("The file is no packed model.") from error
 
@@ -141,11 +153,8 @@ def size(path: Path) -> int:
     Raises:
         DigestMismatch: the file is no packed model.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return sum(entry.file_size for entry in archive.infolist() if entry.filename != ABOUT)
-    except zipfile.BadZipFile as error:
-        raise DigestMismatch("The file is no packed model.") from error
+    with _archive(path) as (archive, _about):
+        return sum(entry.file_size for entry in archive.infolist() if entry.filename != ABOUT)
 
 
 def finish_of(path: Path) -> Finish:
@@ -154,11 +163,8 @@ def finish_of(path: Path) -> Finish:
     Raises:
         DigestMismatch: the file is no packed model.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return Finish.of(json.loads(archive.read(ABOUT)).get("finish"))
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
-        raise DigestMismatch("The file is no packed model.") from error
+    with _archive(path) as (_archived, about):
+        return Finish.of(about.get("finish"))
 
 
 def opened(members: Iterable[Packed], *, threads: int = 1, finish: Finish | None = None) -> Ensemble:

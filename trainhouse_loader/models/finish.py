@@ -9,8 +9,6 @@ import numpy.typing as npt
 from scipy.special import expit, logsumexp
 
 Floats = npt.NDArray[np.float64]
-
-
 TINY = 1e-15
 
 

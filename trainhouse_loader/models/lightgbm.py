@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
 
 from trainhouse_loader.errors import DigestMismatch
 from trainhouse_loader.models.fitted import Fitted, Floats
-from trainhouse_loader.models.libraries import LOGARITHMIC, library, shares
+from trainhouse_loader.models.libraries import LOGARITHMIC, answered, library, shares
 
 THREADS_LINE = re.compile(r"^\[num_threads: .*\]\n", re.MULTILINE)
-
-
 OBJECTIVE_LINE = re.compile(r"^objective=(\w+)", re.MULTILINE)
 
 
@@ -43,13 +40,7 @@ class LightgbmFitted(Fitted):
                 x, start_iteration=start, num_iteration=min(step, self.iterations - start), raw_score=True,
                 num_threads=self.threads, validate_features=False,
             )  # fmt: skip
-        if self.classes == 0:
-            return np.exp(raw) if self.logarithmic else raw
-        if self.classes == 2:
-            positive: Floats = expit(raw)
-            return np.column_stack((1.0 - positive, positive))
-        found: Floats = softmax(raw, axis=1)
-        return found
+        return answered(raw, self.classes, logarithmic=self.logarithmic)
 
     def importances(self, x: Floats) -> Floats:  # noqa: ARG002  # trees know without
         """Shares of the total gain; `x` is not needed."""

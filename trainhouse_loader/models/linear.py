@@ -14,8 +14,6 @@ from trainhouse_loader.models.fitted import Fitted, Floats
 
 MOST_LOG = 30.0
 """The exponential goes on as a straight line from here, so that no step of the solver overflows."""
-
-
 FORMAT = "trainhouse-linear-2"
 
 

@@ -10,8 +10,6 @@ import numpy.typing as npt
 from trainhouse_loader.models.fitted import Floats, Indices
 
 TAIL = 0.001
-
-
 REACH = 1.0
 """A number is cut where it lies this many times the width between the outer quantiles beyond them."""
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainhouse_loader.archive import canonical_json
+from trainhouse_loader.bundle import EXAMPLE
 
 FILE = "MLmodel"
 MLFLOW = "3.17.2"
@@ -35,7 +36,7 @@ def document(metadata: Mapping[str, Any], signature: Mapping[str, Any]) -> dict[
         "mlflow_version": MLFLOW,
         "model_uuid": hashlib.sha256(canonical_json(metadata)).hexdigest()[:32],
         "saved_input_example_info": {
-            "artifact_path": "input_example.json",
+            "artifact_path": EXAMPLE,
             "pandas_orient": "split",
             "type": "dataframe",
         },

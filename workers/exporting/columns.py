@@ -104,18 +104,11 @@ def _mapped(graph: Graph, block: State, place: int, values: Floats, *, other: fl
     words: list[str] = restored(block["labels"][place]).to_pylist()
     if base == "text":
         keys: Any = np.array([*words, ""], dtype=object)
-        return _encoded(graph, name, keys, np.append(values, missing), other)
+        return graph.mapped(name, keys, np.append(values, missing), other=other)
     given = READ[base](graph, name)
     keys = np.array([*(KEY[base](word) for word in words), np.nan], dtype=np.float64)
-    found = _encoded(graph, given, keys, np.append(values, missing), other)
+    found = graph.mapped(given, keys, np.append(values, missing), other=other)
     return graph.where_nan(given, np.float64(missing), found)
-
-
-def _encoded(graph: Graph, given: str, keys: Any, values: Floats, other: float) -> str:
-    return graph.op(
-        "LabelEncoder", given, domain="ai.onnx.ml", keys_tensor=graph.tensor(keys), values_tensor=graph.tensor(values),
-        default_tensor=graph.tensor(np.array([other], np.float64)),
-    )  # fmt: skip
 
 
 def _truth(graph: Graph, name: str) -> str:

@@ -23,7 +23,6 @@ Floats = npt.NDArray[np.float64]
 FILE = "model.onnx"
 MOST_BYTES = 2**31 - 2**20
 """What fits into one file of ONNX."""
-TOLERANCE = 1e-5
 FACT = "trainhouse.inputs"
 PREDICTION, PROBABILITIES = "prediction", "probabilities"
 

@@ -1,6 +1,8 @@
 """An ONNX graph under construction: operators are added one by one, equal constants are kept once."""
 
 import hashlib
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,18 @@ class Graph:
         given = [each if isinstance(each, str) else self.constant(each) for each in inputs]
         self._nodes.append(helper.make_node(kind, given, [name], domain=domain, **attributes))
         return name
+
+    def mapped(self, values: str, keys: npt.ArrayLike, to: npt.ArrayLike, *, other: float) -> str:
+        """(rows,) float64: for each of `values` that is among `keys` what stands at its place in `to`, else `other`."""
+        return self.op(
+            "LabelEncoder", values, domain="ai.onnx.ml", keys_tensor=self.tensor(keys),
+            values_tensor=self.tensor(np.asarray(to, np.float64)),
+            default_tensor=self.tensor(np.array([other], np.float64)),
+        )  # fmt: skip
+
+    def total(self, parts: Sequence[str]) -> str:
+        """The sum of `parts`, added up in order."""
+        return reduce(lambda one, other: self.op("Add", one, other), parts)
 
     def column(self, values: str) -> str:
         """(rows, 1) of (rows,) `values`."""

@@ -24,7 +24,7 @@ from workers.exporting import boosters
 from workers.exporting.graph import Graph
 from workers.exporting.trees import AT_MOST, Ask, Tree, looked_up, summed
 
-BITS = np.float64(LARGEST)
+WIDEST = np.float64(LARGEST)
 
 
 def answer(graph: Graph, x: str, model: Ensemble) -> str:
@@ -33,10 +33,7 @@ def answer(graph: Graph, x: str, model: Ensemble) -> str:
     if len(each) == 1:
         return finished(graph, each[0], model.finish)
     parts = [graph.op("Mul", one, np.float64(weight)) for one, weight in zip(each, model.weights, strict=True)]
-    total = parts[0]
-    for part in parts[1:]:
-        total = graph.op("Add", total, part)
-    return finished(graph, total, model.finish)
+    return finished(graph, graph.total(parts), model.finish)
 
 
 def finished(graph: Graph, p: str, finish: Finish) -> str:
@@ -77,7 +74,7 @@ def _lightgbm(graph: Graph, x: str, model: LightgbmFitted) -> str:
 
 def _singles(graph: Graph, x: str) -> str:
     """See `trainhouse_loader.models.libraries.narrowed`."""
-    bounded = graph.op("Min", graph.op("Max", x, -BITS), BITS)
+    bounded = graph.op("Min", graph.op("Max", x, -WIDEST), WIDEST)
     return graph.cast(graph.cast(graph.where_nan(x, x, bounded), TensorProto.FLOAT), TensorProto.DOUBLE)
 
 
@@ -133,11 +130,7 @@ def _ranked(graph: Graph, x: str, model: ForestFitted) -> str:
 
 def _order(graph: Graph, codes: str, order: Order) -> str:
     whole = graph.where_nan(codes, np.float64(-1.0), codes)
-    return graph.op(
-        "LabelEncoder", whole, domain="ai.onnx.ml", keys_tensor=graph.tensor(order.levels.astype(np.float64)),
-        values_tensor=graph.tensor(order.ranks.astype(np.float64)),
-        default_tensor=graph.tensor(np.array([order.unseen], np.float64)),
-    )  # fmt: skip
+    return graph.mapped(whole, order.levels.astype(np.float64), order.ranks, other=order.unseen)
 
 
 def _grown(tree: Grown, bins: dict[int, Bins]) -> Tree:
@@ -175,37 +168,31 @@ def _linear(graph: Graph, x: str, model: LinearFitted) -> str:
 
 def _sums(graph: Graph, x: str, design: Design, coefficients: Floats) -> str:
     """See `Design.sums`."""
-    numbers, count = design.numbers, len(design.numbers.places)
+    numbers, own = design.numbers, len(design.numbers.places)
     parts = []
-    if count:
+    if own:
         given = graph.op("Gather", x, numbers.places, axis=1)
         known = graph.where_nan(given, np.float64(0.0), given)
         cut = graph.op("Min", graph.op("Max", graph.op("Div", known, numbers.unit), numbers.low), numbers.high)
         standard = graph.op("Div", graph.op("Sub", cut, numbers.centre), numbers.spread)
         full = graph.where_nan(given, numbers.middle, standard)
-        parts.append(graph.op("MatMul", full, coefficients[:, :count].T))
+        parts.append(graph.op("MatMul", full, coefficients[:, :own].T))
         if numbers.missing.any():
             absent = graph.cast(graph.op("IsNaN", given), TensorProto.DOUBLE)
-            places = np.zeros((count, len(coefficients)))
-            places[numbers.missing] = coefficients[:, count : design.dense_width].T
+            places = np.zeros((own, len(coefficients)))
+            places[numbers.missing] = coefficients[:, own : design.dense_width].T
             parts.append(graph.op("MatMul", absent, places))
     start = design.dense_width
     for category in design.categories:
         codes = graph.op("Gather", x, np.array(category.place), axis=1)
         table = np.vstack((coefficients[:, start : start + category.width].T, np.zeros(len(coefficients))))
-        at = graph.op(
-            "LabelEncoder", graph.where_nan(codes, np.float64(-1.0), codes), domain="ai.onnx.ml",
-            keys_tensor=graph.tensor(np.append(category.levels, -1).astype(np.float64)),
-            values_tensor=graph.tensor(np.append(np.arange(len(category.levels)), category.width - 1 if category.missing
-                                                 else category.width).astype(np.float64)),
-            default_tensor=graph.tensor(np.array([category.width], np.float64)),
-        )  # fmt: skip
+        whole = graph.where_nan(codes, np.float64(-1.0), codes)
+        keys, rows = np.append(category.levels, -1).astype(np.float64), np.arange(len(category.levels) + 1)
+        # a missing code has the column after the levels, or else the row of zeros that stands there then
+        at = graph.mapped(whole, keys, rows, other=category.width)
         parts.append(graph.op("Gather", table, graph.cast(at, TensorProto.INT64), axis=0))
         start += category.width
-    total = parts[0]
-    for part in parts[1:]:
-        total = graph.op("Add", total, part)
-    return total
+    return graph.total(parts)
 
 
 Member = Callable[[Graph, str, Any], str]

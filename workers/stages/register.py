@@ -16,6 +16,7 @@ from trainhouse_loader.answers import columns_of
 from trainhouse_loader.archive import FORMAT, canonical_json, pack
 from trainhouse_loader.bundle import COLUMNS, ENCODER, EXAMPLE, METADATA, derivation_of, inputs_of
 from trainhouse_loader.derived import columns as derived
+from trainhouse_loader.encoding.encoder import Encoder
 from trainhouse_loader.encoding.encoder import load as load_encoder
 from trainhouse_loader.models import ensemble
 from trainhouse_loader.models.ensemble import Packed
@@ -52,7 +53,7 @@ def run(ctx: Context) -> Registered:
         inputs=inputs_of(encoder.input_columns, derivation), features=encoder.input_columns,
     )  # fmt: skip
     path = ctx.workspace.scratch / "bundle.zip"
-    files = bundle_files(ctx, rows, document)
+    files = bundle_files(ctx, encoder, rows, document)
     libraries, manifest = json.loads(files[METADATA])["libraries"], pack(files, path)
     del files  # it holds the whole model
     ctx.progress(0, 1)
@@ -115,35 +116,35 @@ def predicted_here(ctx: Context, blocks: Sequence[Floats]) -> tuple[Floats, floa
         return np.concatenate([fitted.predict(block) for block in blocks]), fitted.tolerance
 
 
-def bundle_files(ctx: Context, rows: Golden, document: dict[str, Any]) -> dict[str, bytes]:
+def bundle_files(ctx: Context, encoder: Encoder, rows: Golden, document: dict[str, Any]) -> dict[str, bytes]:
     """The files of the bundle; none holds a time, a host, or a job's name, so equal models give equal bytes."""
     members = ensemble.read(ctx.workspace.get("model"))
-    encoder = ctx.workspace.get("encoder").read_bytes()
+    written = ctx.workspace.get("encoder").read_bytes()
     # What is said of the run, not of the model, would make equal models differ.
     spec = {
         name: part for name, part in ctx.spec.resolved().items() if name not in {"resources", "labels", "deployment"}
     }
-    metadata = metadata_of(ctx, spec=spec, members=members, encoder=encoder, features=rows.trained.column_names)
+    metadata = metadata_of(ctx, spec=spec, members=members, encoder=written, features=rows.trained.column_names)
     signature = signature_of(ctx, metadata, rows.known.schema)
     told_of = card.card_of(metadata, inputs=signature["inputs"], description=ctx.spec.registration.description)
     told = {COLUMNS: canonical_json(document)} if document["columns"] or document["readings"] else {}
     return {
         **told,
         **{said["file"]: member.content for said, member in zip(metadata["members"], members, strict=True)},
-        ENCODER: encoder,
+        ENCODER: written,
         "spec.json": canonical_json(spec),
         METADATA: canonical_json(metadata),
         "signature.json": canonical_json(signature),
         EXAMPLE: canonical_json(_example(rows)),
         mlmodel.FILE: canonical_json(mlmodel.document(metadata, signature)),
-        **exports_of(ctx, metadata),
+        **exports_of(ctx, encoder, metadata),
         "MODEL_CARD.md": cards.markdown(told_of).encode(),
         "MODEL_CARD.html": cards.page(told_of).encode(),
         "requirements.txt": card.requirements(metadata["libraries"]).encode(),
     }  # fmt: skip
 
 
-def exports_of(ctx: Context, metadata: dict[str, Any]) -> dict[str, bytes]:
+def exports_of(ctx: Context, encoder: Encoder, metadata: dict[str, Any]) -> dict[str, bytes]:
     """`model.onnx`, where the spec asks for it.
 
     Raises:
@@ -153,7 +154,7 @@ def exports_of(ctx: Context, metadata: dict[str, Any]) -> dict[str, bytes]:
         return {}
     from workers.exporting import export  # noqa: PLC0415  # an extra
 
-    encoder, model = load_encoder(ctx.workspace.get("encoder")), ensemble.load(ctx.workspace.get("model"))
+    model = ensemble.load(ctx.workspace.get("model"))
     return {export.FILE: export.exported(encoder, model, classes=metadata["classes"])}
 
 
