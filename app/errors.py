@@ -26,6 +26,7 @@ TrainhouseError
     ├── OutOfMemory              an allocation failed or the kernel ended the process
     ├── DeadlineExceeded         a stage, a trial or the job ran past its limit
     ├── Poisoned                 the job ended its worker several times in a row without progress
+    ├── TrainerFailed            a library broke during a fit
     ├── ParityFailed             the packed bundle does not predict what training predicted
     └── DigestMismatch           a blob's bytes are not those that were recorded
 
@@ -72,6 +73,7 @@ __all__ = [
     "StillRunning",
     "StoreUnavailable",
     "TooLarge",
+    "TrainerFailed",
     "TrainhouseError",
     "Unauthenticated",
     "Unavailable",
@@ -214,6 +216,12 @@ class Poisoned(MachineError):
     """The job ended its worker several times in a row."""
 
     code = "poison"
+
+
+class TrainerFailed(MachineError):
+    """A library broke during a fit."""
+
+    code = "trainer_failed"
 
 
 class ParityFailed(MachineError):

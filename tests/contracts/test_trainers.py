@@ -1,6 +1,8 @@
 """What every trainer promises, asked of each member of TRAINERS on each kind of task and each objective."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -196,6 +198,23 @@ def test_a_cancelled_fit_stops_at_once(trainer, task):
     with pytest.raises(Cancelled):
         fitted(trainer, rows(task), company=Company(on_iteration=cancel))
     assert len(told) == 3
+
+
+@each_task
+def test_fits_side_by_side_are_what_they_are_alone(trainer, task):
+    data, both = rows(task), threading.Barrier(2)
+
+    def meet(iteration, _value):
+        if iteration == 1:
+            both.wait(timeout=20)
+
+    def fit(seed, company):
+        return fitted(trainer, data, seed=seed, company=company).predict(data.x)
+
+    with ThreadPoolExecutor(2) as pool:
+        together = [pool.submit(fit, seed, Company(on_iteration=meet)) for seed in (1, 2)]
+        for seed, found in zip((1, 2), together, strict=True):
+            assert np.array_equal(found.result(), fit(seed, Company()))
 
 
 @each_task

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from app.errors import Cancelled
+from app.errors import Cancelled, TrainerFailed
+from tests.learning import codes
 from tests.unit.test_refit import AUTO, plan_of, searched
 from workers.fitting import lanes
 from workers.fitting.choosing import contenders
 from workers.fitting.lanes import finals
+from workers.stages import tune
 from workers.trainers.lightgbm import LightgbmTrainer
 
 
@@ -83,3 +85,29 @@ def test_the_progress_shown_is_that_of_all_members(ctx):
     finals(replace(ctx, progress=lambda done, total: shown.append((done, total))), members_of(ctx), plan=plan_of(ctx))
     assert {total for _done, total in shown} == {3}
     assert 0 < max(done for done, _total in shown) <= 3
+
+
+def breaking(_self, _data, _fold, _recipe, _company):
+    """A fit whose library breaks."""
+    raise TrainerFailed("LightGBM broke.")
+
+
+def test_a_refit_that_breaks_leaves_the_searchs_own_model(ctx, monkeypatch):
+    before = finals(replace(ctx, budget_ends=0.0), members_of(ctx), plan=plan_of(ctx))
+    monkeypatch.setattr(LightgbmTrainer, "fit", breaking)
+    found = finals(ctx, members_of(ctx), plan=plan_of(ctx))
+    assert [final.kept_for for final in found] == ["failed"] * 3
+    assert [final.packed for final in found] == [final.packed for final in before]
+    outcome = tune.run(ctx)
+    assert "refit_failed" in codes(outcome)
+    assert "failed" in {member["kept_for"] for member in outcome.output["members"]}
+
+
+def test_in_deterministic_mode_a_refit_that_breaks_is_tried_again(tmp_path, monkeypatch):
+    ctx = searched(tmp_path, AUTO)
+    spec = ctx.spec.model_copy(
+        update={"reproducibility": ctx.spec.reproducibility.model_copy(update={"mode": "deterministic"})}
+    )
+    monkeypatch.setattr(LightgbmTrainer, "fit", breaking)
+    with pytest.raises(TrainerFailed):
+        finals(replace(ctx, spec=spec), members_of(ctx), plan=plan_of(ctx))

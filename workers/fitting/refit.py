@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from app.errors import TrainerFailed
 from trainhouse_loader.models import ensemble
 from trainhouse_loader.models.ensemble import Packed
 from workers.context import Context
@@ -40,8 +41,8 @@ class Final:
         rounds: That the refit was given; None where there was no refit.
         refits: How many there were, each with a seed of its own.
         seconds: That they took.
-        kept_for: Why the search's own model answers alone: `not_asked`, `no_time`, `timed_out`, `too_large`; "" where
-            it does not.
+        kept_for: Why the search's own model answers alone: `not_asked`, `no_time`, `timed_out`, `too_large`, `failed`;
+            "" where it does not.
     """
 
     contender: Contender
@@ -81,7 +82,7 @@ def is_time_for_another(ctx: Context, own: Final) -> bool:
 
 
 def refitted(ctx: Context, own: Final, *, key: str) -> Final:
-    """`own` fitted again; as it was where the fit could not end in time, or gave nothing new.
+    """`own` fitted again; as it was where the fit could not end in time, broke, or gave nothing new.
 
     Over folds the models of the folds answer in any case, and the refit beside them with the weight of one: on tables of
     a few hundred rows they are better together than the refit alone, and steadier (`benchmarks/after_folds.py`).
@@ -91,21 +92,31 @@ def refitted(ctx: Context, own: Final, *, key: str) -> Final:
         key: Of its checkpoints.
 
     Raises:
-        MachineError: the library failed.
+        TrainerFailed: the library broke, and the mode is deterministic: what answers may not depend on that.
         DeadlineExceeded: no time is left at all.
         Cancelled, LeaseLost: whatever `ctx.progress` raises.
     """
     contender, began = own.contender, time.monotonic()
-    fitted, rounds = _again(replace(ctx, seed=ctx.seed + own.refits), contender, ends=_ends(ctx), key=key)
-    seconds = time.monotonic() - began
+    try:
+        fitted, rounds = _again(replace(ctx, seed=ctx.seed + own.refits), contender, ends=_ends(ctx), key=key)
+    except TrainerFailed:
+        if ctx.spec.reproducibility.mode == "deterministic":
+            raise
+        return _unchanged(own, began, "failed")
     if fitted.timed_out and fitted.iterations < contender.iterations:
-        return own if own.refits else replace(own, seconds=seconds, kept_for="timed_out")
+        return _unchanged(own, began, "timed_out")
+    seconds = time.monotonic() - began
     (made,) = packed_all(contender.candidate, [fitted])
     if own.refits and any(made.content == other.content for other in own.packed):
         return own
     beside = own.packed if own.refits or int(ctx.outputs["train"]["folds"]) else ()
     models = _shared((*beside, made), own.weight)
     return replace(own, packed=models, rounds=rounds, refits=own.refits + 1, seconds=own.seconds + seconds, kept_for="")
+
+
+def _unchanged(own: Final, began: float, why: str) -> Final:
+    """`own` after a fit that gave nothing; without any that did, the search's models answer, and it says why."""
+    return own if own.refits else replace(own, seconds=time.monotonic() - began, kept_for=why)
 
 
 def _shared(members: Sequence[Packed], weight: float) -> tuple[Packed, ...]:

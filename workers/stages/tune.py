@@ -114,4 +114,10 @@ def _warnings(ctx: Context, plan: Plan, output: Mapping[str, Any]) -> list[Warne
             "budget_left_no_refit", f"{len(late)} of {len(output['members'])} models were not fitted again on "
             "all rows that may teach: there was no time left.", hint="Raise tuning.max_seconds or resources.max_seconds.",
         ))  # fmt: skip
+    broken = sum(member["kept_for"] == "failed" for member in output["members"])
+    if broken:
+        found.append(Warned(
+            "refit_failed", f"{broken} of {len(output['members'])} models could not be fitted again on all rows that "
+            "may teach: their library broke. The search's own models answer.", hint="See the worker's log.",
+        ))  # fmt: skip
     return found

@@ -1,6 +1,5 @@
 """Gradient boosted symmetric trees by CatBoost, an extra, with its own statistics of categories."""
 
-import io
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import InvalidData, MachineError
+from app.errors import InvalidData
 from app.spec.algorithms import CatboostParams
 from app.spec.modelling import Dimension
 from app.spec.spaces import default_space
@@ -19,7 +18,7 @@ from trainhouse_loader.models.libraries import LOGARITHMIC, library
 from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
 from workers.trainers.boosting import Measure, Rounds, huber_turn, minimised, target_of, watched
-from workers.trainers.contract import Company, Fold, Recipe, SaveTo, directions, fold_weights, train_weights
+from workers.trainers.contract import Company, Fold, Recipe, SaveTo, broken, directions, fold_weights, train_weights
 from workers.trainers.shared import Kept
 
 MEASURES = {
@@ -64,10 +63,10 @@ class CatboostTrainer(CatboostFormat):
             try:
                 model.fit(
                     train, eval_set=validation, callbacks=[follower], save_snapshot=True, snapshot_file=SNAPSHOT,
-                    snapshot_interval=SNAPSHOT_SECONDS, log_cout=io.StringIO(), log_cerr=io.StringIO(),
+                    snapshot_interval=SNAPSHOT_SECONDS,
                 )  # fmt: skip
             except catboost.CatBoostError as error:
-                raise (follower.raised or MachineError("CatBoost failed.", code="trainer_failed")) from error
+                raise (follower.raised or broken("CatBoost", error)) from error
         if follower.raised is not None:
             raise follower.raised
         if rounds.kept < model.tree_count_:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import structlog
 
-from app.errors import InvalidSpec
+from app.errors import InvalidSpec, TrainerFailed
 from app.spec.modelling import Dimension
 from trainhouse_loader.models.fitted import Fitted, Floats, Format, Indices
 from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
+
+log = structlog.get_logger()
 
 OnIteration = Callable[[int, float], None]
 """Called with (iteration from 1, validation value); whatever it raises ends the fit and reaches the caller."""
@@ -112,7 +115,8 @@ class Trainer(Format, Protocol):
         Raises:
             InvalidSpec: the parameters do not go together, or do not go with the data.
             InvalidData: the target is none that the objective can learn.
-            MachineError: the library failed, or is not installed.
+            TrainerFailed: the library broke.
+            MachineError: it is not installed.
         """
         ...
 
@@ -151,3 +155,9 @@ def directions(data: Prepared, recipe: Recipe) -> list[int]:
     if recipe.monotone and data.task == "multiclass":
         raise InvalidSpec("training.monotone is for binary and regression tasks.", code="not_monotone")
     return found
+
+
+def broken(library: str, error: Exception) -> TrainerFailed:
+    """What is raised in place of a library's own `error`, which may name values of the data and stays in the log."""
+    log.error("trainer_broke", library=library, exc_info=error)
+    return TrainerFailed(f"{library} broke with {type(error).__name__}; the worker's log has the trace.")

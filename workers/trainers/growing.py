@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from app.errors import MachineError
 from app.spec.algorithms import ForestParams
 from trainhouse_loader.models import grove
 from trainhouse_loader.models.fitted import Floats, Indices
@@ -14,7 +13,7 @@ from trainhouse_loader.models.forest import Answers
 from trainhouse_loader.models.ordering import Reading, Singles
 from workers.matrix.prepared import Prepared
 from workers.trainers import leaves
-from workers.trainers.contract import Fold, Recipe, directions, train_weights
+from workers.trainers.contract import Fold, Recipe, broken, directions, train_weights
 from workers.trainers.scaling import class_shares, counted_target, standard_target
 
 Kind = Literal["random_forest", "extra_trees"]
@@ -96,7 +95,7 @@ class Grower:
         """(the tree of that number, (features,) each feature's share of the impurity that it takes away).
 
         Raises:
-            MachineError: scikit-learn failed.
+            TrainerFailed: scikit-learn failed.
         """
         random = np.random.default_rng([self.recipe.seed, number])
         rows, weight = self._drawn(random)
@@ -104,7 +103,7 @@ class Grower:
         try:
             estimator.fit(self.x[rows], self.y[rows], sample_weight=weight)
         except (ValueError, MemoryError) as error:
-            raise MachineError("A tree could not be grown.", code="trainer_failed") from error
+            raise broken("scikit-learn", error) from error
         tree = estimator.tree_
         grown = grove.of_sklearn(tree, self._values(estimator, rows, weight), self.x.shape[1])
         return grown, tree.compute_feature_importances()

@@ -8,7 +8,7 @@ import lightgbm as lgb
 from lightgbm.basic import LightGBMError
 from lightgbm.callback import CallbackEnv, EarlyStopException
 
-from app.errors import DigestMismatch, InvalidSpec, MachineError
+from app.errors import DigestMismatch, InvalidSpec, TrainerFailed
 from app.spec.algorithms import LightgbmParams
 from app.spec.modelling import Dimension
 from app.spec.spaces import default_space
@@ -19,7 +19,7 @@ from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
 from workers.trainers.binned import binned, fresh
 from workers.trainers.boosting import Measure, Rounds, held_directions, huber_turn, minimised, target_of, watched
-from workers.trainers.contract import Company, Fold, Recipe
+from workers.trainers.contract import Company, Fold, Recipe, broken
 
 OBJECTIVES = {
     "binary": "binary", "multiclass": "multiclass", "regression": "regression", "poisson": "poisson",
@@ -134,11 +134,11 @@ def _restored(path: Path, rounds: Rounds) -> lgb.Booster:
         raise DigestMismatch("The file is no LightGBM model that a fit can go on from.") from error
 
 
-def _explained(error: LightGBMError) -> InvalidSpec | MachineError:
+def _explained(error: LightGBMError) -> InvalidSpec | TrainerFailed:
     """LightGBM's error as ours: a contradiction between parameters is the caller's to mend."""
     text = str(error)
     if "Check failed" in text or "should be" in text or "conflict" in text.lower():
         return InvalidSpec(
             "LightGBM refused these parameters together.", code="invalid_params", hint="Change training.params."
         )  # fmt: skip
-    return MachineError("LightGBM failed.", code="trainer_failed")
+    return broken("LightGBM", error)

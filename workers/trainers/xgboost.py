@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from app.errors import InvalidSpec, MachineError
+from app.errors import InvalidSpec
 from app.spec.algorithms import XgboostParams
 from app.spec.modelling import Dimension
 from app.spec.spaces import default_space
@@ -14,7 +14,7 @@ from trainhouse_loader.models.xgboost import XgboostFitted, XgboostFormat, read
 from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
 from workers.trainers.boosting import Measure, Rounds, held_directions, huber_turn, minimised, target_of, watched
-from workers.trainers.contract import Company, Fold, Recipe, fold_weights, train_weights
+from workers.trainers.contract import Company, Fold, Recipe, broken, fold_weights, train_weights
 from workers.trainers.shared import Kept
 
 OBJECTIVES = {
@@ -57,7 +57,7 @@ class XgboostTrainer(XgboostFormat):
             _boost(booster, train, validation, rounds)
             kept = booster[: rounds.kept]
         except xgb.core.XGBoostError as error:
-            raise MachineError("XGBoost failed.", code="trainer_failed") from error
+            raise broken("XGBoost", error) from error
         kept.set_param({"nthread": company.threads})
         return XgboostFitted(
             iterations=rounds.kept, timed_out=rounds.timed_out, booster=kept, classes=len(data.classes)
