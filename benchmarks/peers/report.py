@@ -73,14 +73,12 @@ class Bout:
 
 
 def bouts(group: str, *, seconds: int, seeds: int) -> list[Bout]:
-    """The tables of a group on which every system ran with every seed."""
+    """The tables of a group on which every system ran, with the seeds with which all ran on one machine."""
     known, found = results.kept(), []
     for table in GROUPS[group]:
-        lines = {
-            name: {seed: known[key] for seed in range(seeds) if (key := (table, name, seed, seconds)) in known}
-            for name in SYSTEMS
-        }  # fmt: skip
-        if all(len(of_seed) == seeds for of_seed in lines.values()):
+        contests = {seed: results.contest(known, table, seed, seconds, SYSTEMS) for seed in range(seeds)}
+        lines = {name: {seed: held[name] for seed, held in contests.items() if held} for name in SYSTEMS}
+        if lines[OWN]:
             found.append(Bout(table, next(iter(lines[OWN].values()))["metric"], lines))
     return found
 
@@ -89,23 +87,33 @@ def written(groups: Mapping[str, list[Bout]], *, seconds: int, seeds: int) -> st
     """The report as Markdown."""
     told = [bout for group in groups.values() for bout in group]
     command = f'make bench-peers TABLES="{" ".join(bout.table for bout in told)}" SEEDS={seeds} SECONDS={seconds}'
-    parts = [f"`{command}`", provenance(told)]
+    parts = [f"`{command}`"]
     for group, held in groups.items():
         if held:
-            parts += [f"### {HEADINGS[group]}, {seconds} s", quality(held), summary(held), differing(held), costs(held)]
+            title = f"### {HEADINGS[group]}, {seconds} s"
+            parts += [title, provenance(held), quality(held), summary(held), differing(held), costs(held)]
     return "\n\n".join(parts)
 
 
-def provenance(told: list[Bout]) -> str:
-    """Where the figures come from: the commit, the machine and the peers' versions."""
-    lines = [line for bout in told for of_seed in bout.lines.values() for line in of_seed.values()]
+def provenance(held: list[Bout]) -> str:
+    """Where the figures come from: the commit, the seeds, the machine and the peers' versions."""
+    lines = [line for bout in held for of_seed in bout.lines.values() for line in of_seed.values()]
     own = sorted({line["commit"] for line in lines if line["system"] == OWN})
     machines = sorted({line["machine"] for line in lines})
     versions = [
         f"{TITLES[name]} {'/'.join(sorted({line.get('version', '?') for line in lines if line['system'] == name}))}"
         for name in PEERS
     ]
-    return f"Trainhouse at {', '.join(own)}; {', '.join(versions)}; on {'; '.join(machines)}."
+    seeds = "; ".join(f"{count} seeds on {', '.join(names)}" for count, names in by_seeds(held).items())
+    return f"Trainhouse at {', '.join(own)}; {', '.join(versions)}; {seeds}; on {'; '.join(machines)}."
+
+
+def by_seeds(held: list[Bout]) -> dict[int, list[str]]:
+    """By how many seeds, the tables that were run with as many."""
+    found: dict[int, list[str]] = {}
+    for bout in held:
+        found.setdefault(len(bout.lines[OWN]), []).append(bout.table)
+    return found
 
 
 def quality(held: list[Bout]) -> str:

@@ -2,8 +2,10 @@
 
     python -m benchmarks.peers.run --tables credit_g --seeds 1 --seconds 20
 
-What is in the results already is not run again, so the command may be interrupted, or bounded by --stop-after, and said
-again. Scores are recorded but not printed: they are read with `report`, after what they judge was frozen.
+A contest is a table with a seed: all systems run on it, one after another, before the next one's turn. What is in the
+results already is not run again, so the command may be interrupted, or bounded by --stop-after, and said again; on another
+machine, a contest that was not finished begins anew. Scores are recorded but not printed: they are read with `report`, after what they judge
+was frozen.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,6 @@ OVERRUN = 3
 START_SECONDS = 180
 """What a peer may take besides its fit: to start, to read the table, and to predict."""
 HERE = Path(__file__).parent
-Lines = Mapping[tuple[Any, ...], dict[str, Any]]
 
 
 class Failed(Exception):
@@ -53,30 +54,24 @@ def main() -> None:
     """Runs what is missing."""
     asked = arguments()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CPUS])
-    pairs = [(name, system) for name in named(asked.tables) for system in asked.systems]
+    contests = [(name, seed) for seed in range(asked.seeds) for name in named(asked.tables)]
     try:
         with interrupts():
-            run_missing(asked, pairs, ends=time.monotonic() + 60 * asked.stop_after)
+            run_missing(asked, contests, ends=time.monotonic() + 60 * asked.stop_after)
     except KeyboardInterrupt:
         raise SystemExit("interrupted; the same command goes on from here") from None
-    left = sum(len(missing(results.kept(), asked, name, system)) for name, system in pairs)
+    left = sum(len(missing(results.kept(), asked, name, seed)) for name, seed in contests)
     print(f"{left} runs are left; the same command goes on from here" if left else "nothing is missing")
 
 
-def run_missing(asked: argparse.Namespace, pairs: list[tuple[str, str]], *, ends: float) -> None:
-    """Runs what has no result, by table and system, as long as a run can be expected to end in time."""
-
-    def over() -> bool:
-        return time.monotonic() + expected_seconds(asked.seconds) > ends
-
-    for name, system in pairs:
-        seeds = missing(results.kept(), asked, name, system)
-        if not seeds or over():
-            continue
-        with opened(system) as house:
-            for seed in seeds:
-                if not over():
-                    record(asked, system, contest_of(name, seed, asked.data), house)
+def run_missing(asked: argparse.Namespace, contests: list[tuple[str, int]], *, ends: float) -> None:
+    """Runs what has no result, contest by contest, as long as a run can be expected to end in time."""
+    for name, seed in contests:
+        for system in missing(results.kept(), asked, name, seed):
+            if time.monotonic() + expected_seconds(asked.seconds) > ends:
+                return
+            with opened(system) as house:
+                record(asked, system, contest_of(name, seed, asked.data), house)
 
 
 def arguments() -> argparse.Namespace:
@@ -92,12 +87,18 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def missing(known: Lines, asked: argparse.Namespace, name: str, system: str) -> list[int]:
-    """The seeds that have no result; for a system of `--anew`, none of the service's present commit."""
-    found = {seed: known.get((name, system, seed, asked.seconds)) for seed in range(asked.seeds)}
-    if system in asked.anew:
-        found = {seed: line if line and line["commit"] == commit() else None for seed, line in found.items()}
-    return [seed for seed, line in found.items() if line is None]
+def missing(known: results.Records, asked: argparse.Namespace, name: str, seed: int) -> list[str]:
+    """The systems that have no result, unless all have one of another machine; those of `--anew` need this commit's."""
+    here = results.by_machine(known, name, seed, asked.seconds).get(machine(), {})
+    held = results.contest(known, name, seed, asked.seconds, asked.systems) or here
+    if outdated(held, asked):
+        held = here
+    return [system for system in asked.systems if system not in held or system in outdated(held, asked)]
+
+
+def outdated(held: dict[str, results.Record], asked: argparse.Namespace) -> set[str]:
+    """The systems of `--anew` whose results are of another commit of the service."""
+    return {system for system in asked.anew if system in held and held[system]["commit"] != commit()}
 
 
 def expected_seconds(budget: int) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.peers import results
+from benchmarks.peers import report, results, run
 from benchmarks.peers.house import commit
 from benchmarks.peers.measure import Measured, mean_of, mean_ranks, measured, paired, ranks, resampled, value_of
 from benchmarks.peers.memory import Peak
@@ -99,25 +99,63 @@ def test_ranks_go_by_the_metric_share_ties_and_put_failures_last():
     assert mean_ranks([{"a": 1, "b": 2}, {"a": 2, "b": 1}, {"a": 1, "b": 2}]) == pytest.approx({"a": 4 / 3, "b": 5 / 3})
 
 
+def line_of(system="flaml", *, machine=None, at=1, **others):
+    """A line of a run on `adult`, on this machine where none is named."""
+    known = {"table": "adult", "system": system, "seed": 0, "seconds": 60, "machine": machine or run.machine()}
+    return (
+        known | {"at": f"2026-01-01T00:00:{at:02}+00:00", "commit": commit(), "status": "ok", "metric": "rmse"} | others
+    )
+
+
+def known_of(*lines):
+    """The lines by their keys."""
+    return {results.key_of(line): line for line in lines}
+
+
 def test_the_newest_line_counts_and_one_that_was_cut_short_is_passed_over(tmp_path):
-    file, line = tmp_path / "results.jsonl", {"table": "t", "system": "s", "seed": 0, "seconds": 60, "value": 1}
+    file, line = tmp_path / "results.jsonl", line_of(value=1)
     results.append(line, file)
     results.append(line | {"value": 2}, file)
     with file.open("a") as out:
         out.write('{"table": "t", "sys')
     results.append(line | {"seed": 1}, file)
-    assert results.kept(file) == {("t", "s", 0, 60): line | {"value": 2}, ("t", "s", 1, 60): line | {"seed": 1}}
+    assert results.kept(file) == known_of(line | {"value": 2}, line | {"seed": 1})
 
 
-def test_only_seeds_without_a_line_run_and_those_of_other_commits_where_that_is_asked_for():
-    known = {("adult", "flaml", 0, 60): {"commit": commit()}, ("adult", "flaml", 1, 60): {"commit": "another"}}
-    asked = Namespace(seeds=3, seconds=60, anew=[])
-    assert missing(known, asked, "adult", "flaml") == [2]
-    assert missing(known, asked, "adult", "h2o") == [0, 1, 2]
-    asked.anew = ["flaml"]
-    assert missing(known, asked, "adult", "flaml") == [1, 2]
-    asked.seconds = 300
-    assert missing(known, asked, "adult", "flaml") == [0, 1, 2]
+def asked_for(*systems, anew=(), seconds=60):
+    """What a command asks for."""
+    return Namespace(systems=list(systems), seconds=seconds, anew=list(anew))
+
+
+def test_only_what_has_no_line_runs_and_that_of_other_commits_where_it_is_asked_for():
+    known = known_of(line_of("flaml"), line_of("optuna", commit="another"))
+    both = ("flaml", "optuna")
+    assert missing(known, asked_for(*both), "adult", 0) == []
+    assert missing(known, asked_for(*both, "h2o"), "adult", 0) == ["h2o"]
+    assert missing(known, asked_for(*both, anew=both), "adult", 0) == ["optuna"]
+    assert missing(known, asked_for(*both), "adult", 1) == list(both)
+    assert missing(known, asked_for(*both, seconds=300), "adult", 0) == list(both)
+
+
+def test_a_contest_is_held_on_one_machine():
+    apart = known_of(line_of("flaml", machine="old"), line_of("h2o"))
+    assert results.contest(apart, "adult", 0, 60, ["flaml", "h2o"]) == {}
+    assert missing(apart, asked_for("flaml", "h2o"), "adult", 0) == ["flaml"]
+    old = known_of(*(line_of(name, machine="old", commit="another", at=1) for name in ("flaml", "h2o")))
+    assert missing(old, asked_for("flaml", "h2o"), "adult", 0) == []
+    assert missing(old, asked_for("flaml", "h2o", anew=["h2o"]), "adult", 0) == ["flaml", "h2o"]
+    new = known_of(*(line_of(name, at=2) for name in ("flaml", "h2o")))
+    held = results.contest(new | old, "adult", 0, 60, ["flaml", "h2o"])
+    assert {line["machine"] for line in held.values()} == {run.machine()}
+
+
+def test_the_report_takes_the_seeds_with_which_all_ran_on_one_machine(monkeypatch):
+    whole = [line_of(name, value=1.0, seed=seed) for name in SYSTEMS for seed in (0, 1)]
+    torn = [line_of(name, value=1.0, seed=2, machine=name) for name in SYSTEMS]
+    monkeypatch.setattr(results, "kept", lambda: known_of(*whole, *torn))
+    (bout,) = report.bouts("given", seconds=60, seeds=3)
+    assert {name: list(lines) for name, lines in bout.lines.items()} == {name: [0, 1] for name in SYSTEMS}
+    assert "2 seeds on adult; on " in report.provenance([bout])
 
 
 def test_who_fails_on_one_seed_is_last_on_the_table_and_said_to_have_failed():
