@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from app.errors import DeadlineExceeded, DigestMismatch, ParityFailed
+from app.errors import DeadlineExceeded, DigestMismatch, NotFound, ParityFailed
 from trainhouse_loader.archive import unpack
 from trainhouse_loader.bundle import METADATA
 from trainhouse_loader.models.finish import Finish
@@ -34,11 +34,11 @@ def predicted(ctx: Context, champion: Champion, data: Prepared) -> tuple[Floats,
     blob = champion.artifacts.get("bundle")
     if blob is None:
         raise Unfit("its bundle is gone")
-    path = ctx.workspace.fetch(blob)
     try:
+        path = ctx.workspace.fetch(blob)
         files = unpack(path)
         about, inputs = json.loads(files[METADATA]), json.loads(files["signature.json"])["inputs"]
-    except (DigestMismatch, KeyError, ValueError):
+    except (NotFound, DigestMismatch, KeyError, ValueError):
         raise Unfit("its bundle cannot be opened") from None
     _require_same_answer(about, data)
     rows = _rows(ctx, [each["name"] for each in inputs], data)

@@ -70,7 +70,7 @@ class StoredCheckpoints:
         try:
             self._store.get(self._project_id, noted["digest"], saved)
             header = _unpack(saved, model)
-        except (NotFound, DigestMismatch, ValueError) as error:
+        except (NotFound, DigestMismatch, ValueError, OSError) as error:
             log.warning("checkpoint_not_used", key=key, reason=type(error).__name__)
             return None
         if (header["key"], header["subject"]) != (key, self._subject):
@@ -80,7 +80,7 @@ class StoredCheckpoints:
         return model
 
     def offer(self, key: str, iteration: int, save: Callable[[Path], None]) -> None:
-        """See `workers.context.Checkpoints`; a store or a database that is away costs a checkpoint, not the fit.
+        """See `workers.context.Checkpoints`; a store or a database that is away, or a full disk, costs a checkpoint, not the fit.
 
         Raises:
             LeaseLost: the fit is another worker's now.
@@ -94,7 +94,7 @@ class StoredCheckpoints:
         try:
             with self._turn:
                 self._keep(key, header, save)
-        except (StoreUnavailable, DatabaseUnavailable) as error:
+        except (StoreUnavailable, DatabaseUnavailable, OSError) as error:
             log.warning("checkpoint_missed", key=key, reason=type(error).__name__)
         cost = time.monotonic() - now
         stretch = min(max(self._interval, cost / COST_SHARE), self._interval * LONGEST_STRETCH)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.errors import Cancelled, DigestMismatch, InvalidData, InvalidSpec, MachineError
+from app.errors import Cancelled, DigestMismatch, InvalidData, InvalidSpec, MachineError, TrainerFailed
 from app.spec import spaces
 from app.spec.algorithms import PARAMS
 from app.spec.extras import EXTRAS
@@ -18,7 +18,7 @@ from trainhouse_loader.models import libraries
 from workers.explain import guess
 from workers.measures.metrics import lower_is_better, metric_of
 from workers.measures.scoring import scores
-from workers.trainers import TRAINERS, catboost
+from workers.trainers import TRAINERS, catboost, lightgbm
 from workers.trainers.contract import Company, Fold, Recipe
 
 TASKS = ("binary", "multiclass", "regression")
@@ -589,3 +589,13 @@ def test_exact_contributions_add_up_to_the_raw_score(trainer, task):
     elif classes:
         raw = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
     assert np.allclose(raw, predicted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("params", "answer"), [({}, TrainerFailed), ({"num_leaves": 4}, InvalidSpec)])
+def test_a_check_of_lightgbm_that_fails_is_the_callers_fault_only_where_the_caller_chose(params, answer, monkeypatch):
+    def train(*_given, **_more):
+        raise lightgbm.LightGBMError("Check failed: (best_split_info.left_count) > (0)")
+
+    monkeypatch.setattr(lightgbm.lgb, "train", train)
+    with pytest.raises(answer):
+        fitted(TRAINERS["lightgbm"], rows("binary"), params=params)

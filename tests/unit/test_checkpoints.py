@@ -1,5 +1,6 @@
 """A long fit is saved now and then; the next worker goes on with what was saved, or begins anew where it cannot."""
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,17 @@ def test_a_store_that_is_away_costs_a_checkpoint_and_not_the_fit(house: House, m
         first.offer("fit", 10, saving(b"ten"))
     assert house.rows.noted == {}
     house.attempt().offer("fit", 20, saving(b"twenty"))
+    assert house.rows.noted["fit"]["iteration"] == 20
+
+
+def test_a_full_disk_costs_a_checkpoint_and_not_the_fit(house: House) -> None:
+    def full(_path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    first = house.attempt()
+    first.offer("fit", 10, full)
+    assert house.rows.noted == {}
+    first.offer("fit", 20, saving(b"twenty"))
     assert house.rows.noted["fit"]["iteration"] == 20
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.errors import InvalidData, InvalidSpec
 from tests.learning import codes
-from tests.modelling import context, matrix, result, trained
+from tests.modelling import after, context, matrix, result, trained
 from trainhouse_loader.models import ensemble
 from workers.fitting.folds import divided, resolved
 from workers.matrix import prepared
@@ -69,6 +69,19 @@ def test_there_are_no_more_folds_than_rows_of_the_rarer_class():
     with pytest.raises(InvalidData) as caught:
         resolved(replace(data, y=rare), 5, split={})
     assert caught.value.stable_code == "too_few_rows_for_folds"
+
+
+def test_folds_that_nobody_asked_for_give_way_to_the_validation_part(tmp_path):
+    data = matrix("binary", rows=300)
+    data = replace(data, block=np.where(data.where("test"), 1, 0))
+    ctx = context(tmp_path, data, {"tuning": {"max_trials": 1}, "training": {"max_iterations": 5}})
+    rows = {name: int(data.where(name).sum()) for name in ("train", "validation")}
+    done = train.run(after(ctx, split={"rows": rows, "method": "predefined"}))
+    assert (done.output["folds"], codes(done)) == (0, {"fewer_folds"})
+    with pytest.raises(InvalidData):
+        resolved(data, 5, split={})
+    with pytest.raises(InvalidData):
+        resolved(replace(data, part=np.where(data.part == 1, 0, data.part)), 5, split={}, asked=False)
 
 
 @pytest.mark.parametrize("method", ["time", "time_and_group"])

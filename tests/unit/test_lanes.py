@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.errors import Cancelled, TrainerFailed
+from app.errors import Cancelled, InvalidData, LeaseLost, StoreUnavailable, TrainerFailed
 from tests.learning import codes
 from tests.unit.test_refit import AUTO, plan_of, searched
 from workers.fitting import lanes
@@ -67,15 +67,16 @@ def test_wide_refits_have_all_cores_one_after_another(ctx, monkeypatch):
     assert seen == [(2, 1)] * 3
 
 
-def test_who_is_told_to_stop_begins_no_further_refit(ctx, monkeypatch):
+@pytest.mark.parametrize("word", [Cancelled, LeaseLost, StoreUnavailable])
+def test_who_is_told_to_stop_begins_no_further_refit(ctx, monkeypatch, word):
     begun = []
 
     def stopped(_self, _data, _fold, _recipe, _company):
         begun.append(1)
-        raise Cancelled
+        raise word
 
     monkeypatch.setattr(LightgbmTrainer, "fit", stopped)
-    with pytest.raises(Cancelled):
+    with pytest.raises(word):
         finals(ctx, members_of(ctx), plan=plan_of(ctx))
     assert len(begun) <= 2
 
@@ -87,14 +88,21 @@ def test_the_progress_shown_is_that_of_all_members(ctx):
     assert 0 < max(done for done, _total in shown) <= 3
 
 
-def breaking(_self, _data, _fold, _recipe, _company):
-    """A fit whose library breaks."""
-    raise TrainerFailed("LightGBM broke.")
+def breaking(error):
+    """A fit that breaks with `error`."""
+
+    def fit(_self, _data, _fold, _recipe, _company):
+        raise error
+
+    return fit
 
 
-def test_a_refit_that_breaks_leaves_the_searchs_own_model(ctx, monkeypatch):
+@pytest.mark.parametrize(
+    "error", [TrainerFailed("LightGBM broke."), InvalidData("A zero."), MemoryError(), ValueError()]
+)
+def test_a_refit_that_breaks_leaves_the_searchs_own_model(ctx, monkeypatch, error):
     before = finals(replace(ctx, budget_ends=0.0), members_of(ctx), plan=plan_of(ctx))
-    monkeypatch.setattr(LightgbmTrainer, "fit", breaking)
+    monkeypatch.setattr(LightgbmTrainer, "fit", breaking(error))
     found = finals(ctx, members_of(ctx), plan=plan_of(ctx))
     assert [final.kept_for for final in found] == ["failed"] * 3
     assert [final.packed for final in found] == [final.packed for final in before]
@@ -108,6 +116,6 @@ def test_in_deterministic_mode_a_refit_that_breaks_is_tried_again(tmp_path, monk
     spec = ctx.spec.model_copy(
         update={"reproducibility": ctx.spec.reproducibility.model_copy(update={"mode": "deterministic"})}
     )
-    monkeypatch.setattr(LightgbmTrainer, "fit", breaking)
+    monkeypatch.setattr(LightgbmTrainer, "fit", breaking(TrainerFailed("LightGBM broke.")))
     with pytest.raises(TrainerFailed):
         finals(replace(ctx, spec=spec), members_of(ctx), plan=plan_of(ctx))

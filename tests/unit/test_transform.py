@@ -395,6 +395,41 @@ def test_a_column_of_very_many_labels_becomes_the_mean_of_the_target(tmp_path: P
     assert np.corrcoef(matrix.x[test, encoder.feature_names.index("shop.target")], matrix.y[test])[0, 1] > 0.3
 
 
+def in_parts(frame: pd.DataFrame) -> dict[str, Any]:
+    """What a spec says of a frame whose column `part` divides it: 60 % train, 20 % validation, 20 % test, in order."""
+    frame["part"] = np.repeat(["train", "validation", "test"], np.array([6, 2, 2]) * len(frame) // 10)
+    return {"split": {"method": "predefined", "column": "part"}}
+
+
+def test_a_target_column_is_learned_where_the_train_rows_lack_a_class(tmp_path: Path):
+    frame = a_frame()
+    frame["y"] = np.where(np.arange(ROWS) % 2 == 0, "c", np.where(np.arange(ROWS) < ROWS * 0.7, "b", "a"))
+    _, matrix, encoder = transformed(tmp_path, frame, **in_parts(frame), **WAYS["target"])
+    assert len(matrix.classes) == 3
+    assert sum(name.startswith("color.target") for name in encoder.feature_names) == 1
+
+
+def test_a_target_column_is_learned_of_classes_with_a_row_each(tmp_path: Path):
+    frame = a_frame(60)
+    frame["y"] = [f"class {place}" for place in range(30)] * 2
+    spec = {**WAYS["target"], "task": {"target": "y", "type": "multiclass"}}
+    _, matrix, encoder = transformed(tmp_path, frame, **in_parts(frame), **spec)
+    found = matrix.x[:, [place for place, name in enumerate(encoder.feature_names) if ".target" in name]]
+    assert found.shape[1] > 1
+    assert np.isfinite(found).all()
+
+
+def test_what_the_target_is_like_is_learned_of_all_rows_that_the_model_learns_from(tmp_path: Path):
+    frame = a_frame()
+    frame["y"] = np.exp(np.random.default_rng(0).normal(size=ROWS))
+    spec = in_parts(frame)
+    frame.loc[int(ROWS * 0.7), "y"] = 0.0
+    frame.loc[ROWS - 1, "y"] = -1.0
+    ctx, matrix, _ = transformed(tmp_path, frame, **spec)
+    assert (matrix.y[matrix.where("train")] > 0).all()
+    assert ctx.outputs["transform"]["target"]["least"] == 0.0
+
+
 @pytest.mark.parametrize("impute", ["median", "mean", "constant", "none"])
 @pytest.mark.parametrize("scale", ["standard", "minmax", "robust", "quantile", "none"])
 def test_what_is_learned_column_by_column_is_what_scikit_learn_learns_of_all(tmp_path, impute, scale):

@@ -15,8 +15,10 @@ IN_TIME = frozenset({"time", "time_and_group"})
 LEAST_FOLDS = 2
 
 
-def resolved(data: Prepared, folds: int, *, split: Mapping[str, Any]) -> int:
+def resolved(data: Prepared, folds: int, *, split: Mapping[str, Any], asked: bool = True) -> int:
     """How many folds there can be: `folds`, or fewer where there are fewer blocks of rows, or of a class of two.
+
+    None where there can be none, the caller has not `asked` for any, and there are validation rows to choose by.
 
     Raises:
         InvalidSpec: `folds_across_time`, where the split (its output) sends later rows to later parts.
@@ -34,6 +36,8 @@ def resolved(data: Prepared, folds: int, *, split: Mapping[str, Any]) -> int:
     most = len(np.unique(blocks))
     if data.task == "binary":
         most = min(most, *(len(np.unique(blocks[data.y[rows] == klass])) for klass in (0, 1)))
+    if most < LEAST_FOLDS and not asked and data.where("validation").any():
+        return 0
     if most < LEAST_FOLDS:
         raise InvalidData(
             "The train and validation rows cannot be divided into folds that each hold what is to be learned.",

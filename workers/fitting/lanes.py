@@ -78,11 +78,13 @@ class Lanes:
             try:
                 self._found[place] = refitted(self._of(place), before, key=f"refit-{place}-{before.refits}")
             except BaseException:
-                self._waiting, self._models = [], 0
+                with self._lock:
+                    self._waiting, self._models = [], 0
                 raise
             self._done[place] = 1.0
             if self._found[place].refits > before.refits and before.contender.candidate.algorithm != "linear":
-                self._open.add(place)
+                with self._lock:
+                    self._open.add(place)
 
     def _next(self) -> int | None:
         """Those that surely end in time come first; what is left is then tried with some luck."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import structlog
 
-from app.errors import TrainerFailed
+from app.errors import Cancelled, DeadlineExceeded, LeaseLost, Unavailable
 from trainhouse_loader.models import ensemble
 from trainhouse_loader.models.ensemble import Packed
 from workers.context import Context
@@ -20,6 +21,8 @@ from workers.fitting.rows import matrix_of
 from workers.matrix.prepared import Prepared
 from workers.trainers import TRAINERS, Fitted
 from workers.trainers.contract import Fold
+
+log = structlog.get_logger()
 
 BOOSTED = frozenset({"lightgbm", "xgboost", "catboost"})
 """Algorithms whose rounds were found by early stopping; the others take as many as their parameters say."""
@@ -92,21 +95,25 @@ def refitted(ctx: Context, own: Final, *, key: str) -> Final:
         key: Of its checkpoints.
 
     Raises:
-        TrainerFailed: the library broke, and the mode is deterministic: what answers may not depend on that.
         DeadlineExceeded: no time is left at all.
         Cancelled, LeaseLost: whatever `ctx.progress` raises.
+        Unavailable: the store or the database is away.
+        Exception: the fit broke, and the mode is deterministic: what answers may not depend on that.
     """
     contender, began = own.contender, time.monotonic()
     try:
         fitted, rounds = _again(replace(ctx, seed=ctx.seed + own.refits), contender, ends=_ends(ctx), key=key)
-    except TrainerFailed:
+        if fitted.timed_out and fitted.iterations < contender.iterations:
+            return _unchanged(own, began, "timed_out")
+        (made,) = packed_all(contender.candidate, [fitted])
+    except (Cancelled, LeaseLost, Unavailable, DeadlineExceeded):
+        raise
+    except Exception:
         if ctx.spec.reproducibility.mode == "deterministic":
             raise
+        log.exception("refit_broke", algorithm=contender.candidate.algorithm)
         return _unchanged(own, began, "failed")
-    if fitted.timed_out and fitted.iterations < contender.iterations:
-        return _unchanged(own, began, "timed_out")
     seconds = time.monotonic() - began
-    (made,) = packed_all(contender.candidate, [fitted])
     if own.refits and any(made.content == other.content for other in own.packed):
         return own
     beside = own.packed if own.refits or int(ctx.outputs["train"]["folds"]) else ()

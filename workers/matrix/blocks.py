@@ -89,11 +89,11 @@ def _fit_one_hot(columns: list[str], options: Mapping[str, Any], lesson: Lesson)
 
 def _fit_target(columns: list[str], options: Mapping[str, Any], lesson: Lesson) -> State:
     state = _fit_categories(columns, options, lesson)
-    kind = {0: "continuous", 2: "binary"}.get(lesson.classes, "multiclass")
+    seen = np.unique(lesson.y, return_counts=True)[1] if lesson.classes else np.empty(0, dtype=np.int64)
+    kind = "continuous" if not lesson.classes else "binary" if len(seen) <= 2 else "multiclass"
     y = lesson.y if kind == "continuous" else lesson.y.astype(np.int64)
     found = codes(lesson.frame, {**state, "columns": columns})
-    folds = (KFold if kind == "continuous" else StratifiedKFold)(FOLDS, shuffle=True, random_state=lesson.seed)
-    encoder = TargetEncoder(target_type=kind, cv=folds)
+    encoder = TargetEncoder(target_type=kind, cv=_divider(len(y), seen, lesson.seed))
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # classes with fewer rows than folds
         crossed = encoder.fit_transform(found, y)
     encoder.set_params(cv=FOLDS)  # only fitting needs folds; they are no part of the state
@@ -102,6 +102,14 @@ def _fit_target(columns: list[str], options: Mapping[str, Any], lesson: Lesson) 
         names = [f"{name}.target_{index}" for name in columns for index in encoder.classes_]
     origins = _each(columns, len(names) // len(columns))
     return {**state, "names": names, "origins": origins, "encoder": encoder, "crossed": crossed}
+
+
+def _divider(rows: int, seen: npt.NDArray[np.int64], seed: int) -> KFold | StratifiedKFold:
+    """How rows are divided into folds: by class where one has rows enough; `seen` holds the rows of each class."""
+    most = int(seen.max(initial=0))
+    if most < 2:
+        return KFold(max(2, min(FOLDS, rows)), shuffle=True, random_state=seed)
+    return StratifiedKFold(min(FOLDS, most), shuffle=True, random_state=seed)
 
 
 def _fit_embedding(columns: list[str], options: Mapping[str, Any], lesson: Lesson) -> State:

@@ -21,8 +21,8 @@ def of_rows(rows: Rows) -> dict[str, Any]:
         return {"residuals": residuals(rows), "distribution": distribution_of_numbers(rows)}
     if rows.task == "multiclass":
         return {"calibration": calibration_of_choice(rows), "distribution": distribution_of_confidence(rows)}
-    own = rows.labels == 1
-    if own.all() or not own.any():
+    own, weights = rows.labels == 1, _weights(rows)
+    if not weights[own].any() or not weights[~own].any():
         return {"distribution": distribution(rows)}
     return {
         **ranked(rows), "thresholds": thresholds(rows), "calibration": calibration(rows), "distribution": distribution(rows),

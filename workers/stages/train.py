@@ -31,8 +31,10 @@ def run(ctx: Context) -> Done:
     if "onnx" in ctx.spec.registration.exports:
         encoder = load_encoder(ctx.workspace.get("encoder"))
         unexportable.refuse(unexportable.kinds_of(encoder), ctx.spec.searched_algorithms())
-    asked = planned(ctx.spec, facts_of(ctx.outputs)).folds
-    folds = folding.resolved(matrix_of(ctx), asked, split=ctx.outputs.get("split", {}))
+    wanted = planned(ctx.spec, facts_of(ctx.outputs)).folds
+    folds = folding.resolved(
+        matrix_of(ctx), wanted, split=ctx.outputs.get("split", {}), asked=ctx.spec.tuning.folds != "auto"
+    )
     candidate = candidate_of(ctx.spec, ctx.spec.training.params)
     scored = fit_and_score(ctx, candidate, folds=folds, ends=lambda: soft_deadline(ctx, share=SHARE_OF_TIME))
     facts = {**scored.facts, **_put(ctx, scored)}
@@ -44,7 +46,7 @@ def run(ctx: Context) -> Done:
             **said, "params": dict(candidate.params), "facts": facts,
             "metrics": {name: dict(entry) for name, entry in scored.metrics.items()},
         },
-        warnings=(*_warnings(ctx, scored), *_fewer(asked, folds)),
+        warnings=(*_warnings(ctx, scored), *_fewer(wanted, folds)),
         metrics={"validation": scored.metrics},
     )  # fmt: skip
 
@@ -61,10 +63,11 @@ def _put(ctx: Context, scored: Scored) -> dict[str, int]:
     return {"model_bytes": size_of(members)}
 
 
-def _fewer(asked: int, folds: int) -> list[Warned]:
-    if folds == asked:
+def _fewer(wanted: int, folds: int) -> list[Warned]:
+    if folds == wanted:
         return []
-    return [Warned("fewer_folds", f"The rows can be divided into {folds} folds, not {asked}.",
+    instead = f"into {folds} folds, not {wanted}" if folds else "into no folds; the validation part alone chooses"
+    return [Warned("fewer_folds", f"The rows can be divided {instead}.",
                    hint="There are few rows, or few of one class, that may be told apart.")]  # fmt: skip
 
 

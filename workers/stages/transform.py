@@ -61,12 +61,12 @@ def run(ctx: Context) -> Done:
     found = {"features": len(encoder.feature_names), "categorical": len(encoder.categorical)}
     return Done(
         summary={"rows": len(y), "columns": len(types), **found},
-        output={**found, **_about(y[part == 0], target), "lineage": _traced(ctx, encoder)},
+        output={**found, **_about(y[part < PARTS.index("test")], target), "lineage": _traced(ctx, encoder)},
     )
 
 
 def _about(y: Floats, target: Target) -> dict[str, dict[str, float]]:
-    """`target`: what the train rows' numbers are like, where numbers are to be predicted."""
+    """`target`: what the numbers are like of the rows that the final model learns from, where numbers are to be predicted."""
     if target.classes or not len(y):
         return {}
     with np.errstate(over="ignore", invalid="ignore"):

@@ -118,6 +118,6 @@ def _warnings(ctx: Context, plan: Plan, output: Mapping[str, Any]) -> list[Warne
     if broken:
         found.append(Warned(
             "refit_failed", f"{broken} of {len(output['members'])} models could not be fitted again on all rows that "
-            "may teach: their library broke. The search's own models answer.", hint="See the worker's log.",
+            "may teach: the fits broke. The search's own models answer.", hint="See the worker's log.",
         ))  # fmt: skip
     return found

@@ -58,7 +58,7 @@ class LightgbmTrainer(LightgbmFormat):
                 settings |= _other_draws(settings["seed"] + rounds.done)
             booster = _boosted(data, fold, settings, rounds, begun)
         except LightGBMError as error:
-            raise _explained(error) from error
+            raise _explained(error, recipe) from error
         booster.free_dataset()
         return LightgbmFitted(
             iterations=min(rounds.kept, booster.current_iteration()), timed_out=rounds.timed_out, booster=booster,
@@ -134,9 +134,11 @@ def _restored(path: Path, rounds: Rounds) -> lgb.Booster:
         raise DigestMismatch("The file is no LightGBM model that a fit can go on from.") from error
 
 
-def _explained(error: LightGBMError) -> InvalidSpec | TrainerFailed:
-    """LightGBM's error as ours: a contradiction between parameters is the caller's to mend."""
+def _explained(error: LightGBMError, recipe: Recipe) -> InvalidSpec | TrainerFailed:
+    """LightGBM's error as ours: a contradiction between parameters is the caller's to mend, unless all are defaults."""
     text = str(error)
+    if not recipe.params:
+        return broken("LightGBM", error)
     if "Check failed" in text or "should be" in text or "conflict" in text.lower():
         return InvalidSpec(
             "LightGBM refused these parameters together.", code="invalid_params", hint="Change training.params."
