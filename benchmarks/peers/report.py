@@ -83,15 +83,22 @@ def bouts(group: str, *, seconds: int, seeds: int) -> list[Bout]:
     return found
 
 
-def written(groups: Mapping[str, list[Bout]], *, seconds: int, seeds: int) -> str:
+def written(groups: Mapping[str, list[Bout]], *, seconds: int) -> str:
     """The report as Markdown."""
-    told = [bout for group in groups.values() for bout in group]
-    command = f'make bench-peers TABLES="{" ".join(bout.table for bout in told)}" SEEDS={seeds} SECONDS={seconds}'
-    parts = [f"`{command}`"]
+    parts = []
     for group, held in groups.items():
         if held:
-            title = f"### {HEADINGS[group]}, {seconds} s"
-            parts += [title, provenance(held), quality(held), summary(held), differing(held), costs(held)]
+            title, told = f"### {HEADINGS[group]}, {seconds} s", " ".join(bout.table for bout in held)
+            most = max(by_seeds(held))
+            parts += [
+                title,
+                f'`make bench-peers TABLES="{told}" SEEDS={most} SECONDS={seconds}`',
+                provenance(held),
+                quality(held),
+                summary(held),
+                differing(held),
+                costs(held),
+            ]
     return "\n\n".join(parts)
 
 
@@ -104,7 +111,10 @@ def provenance(held: list[Bout]) -> str:
         f"{TITLES[name]} {'/'.join(sorted({line.get('version', '?') for line in lines if line['system'] == name}))}"
         for name in PEERS
     ]
-    seeds = "; ".join(f"{count} seeds on {', '.join(names)}" for count, names in by_seeds(held).items())
+    counts = by_seeds(held)
+    seeds = "; ".join(
+        f"{count} seeds" + (f" on {', '.join(names)}" if len(counts) > 1 else "") for count, names in counts.items()
+    )
     return f"Trainhouse at {', '.join(own)}; {', '.join(versions)}; {seeds}; on {'; '.join(machines)}."
 
 
@@ -222,7 +232,7 @@ def main() -> None:
     if not any(groups.values()):
         print(f"no table has results of all systems with {asked.seeds} seeds and {asked.seconds} s; nothing is written")
         return
-    text = written(groups, seconds=asked.seconds, seeds=asked.seeds)
+    text = written(groups, seconds=asked.seconds)
     asked.page.write_text(placed(asked.page.read_text(encoding="utf-8"), text, seconds=asked.seconds), encoding="utf-8")
     print(f"{asked.page.name}: {', '.join(told_of(groups))}")
 

@@ -155,7 +155,7 @@ def test_the_report_takes_the_seeds_with_which_all_ran_on_one_machine(monkeypatc
     monkeypatch.setattr(results, "kept", lambda: known_of(*whole, *torn))
     (bout,) = report.bouts("given", seconds=60, seeds=3)
     assert {name: list(lines) for name, lines in bout.lines.items()} == {name: [0, 1] for name in SYSTEMS}
-    assert "2 seeds on adult; on " in report.provenance([bout])
+    assert "; 2 seeds; on " in report.provenance([bout])
 
 
 def test_who_fails_on_one_seed_is_last_on_the_table_and_said_to_have_failed():
