@@ -47,3 +47,19 @@ def give_back() -> None:
     pa.default_memory_pool().release_unused()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+class Growth:
+    """Gives memory back each time that the process has grown: between fits that follow each other for minutes."""
+
+    def __init__(self, most_bytes: int = 128 * 2**20) -> None:
+        self.most_bytes = most_bytes
+        self._last: int | None = None
+
+    def check(self) -> None:
+        """Gives back if there is more than `most_bytes` above what was left the last time; else it takes microseconds."""
+        present = present_bytes()
+        if present is None or (self._last is not None and present <= self._last + self.most_bytes):
+            return
+        give_back()
+        self._last = present_bytes()

@@ -21,7 +21,7 @@ from workers.fitting.rows import forget
 from workers.fitting.trials import TrialFit, run_trial
 from workers.isolation import fresh
 from workers.lease import Keeper
-from workers.memory import give_back
+from workers.memory import Growth, give_back
 from workers.pipeline import patiently
 from workers.room import Room
 from workers.search.suggest import suggest
@@ -35,6 +35,7 @@ log = structlog.get_logger()
 TURN_SECONDS = 20.0
 SHORT_CELLS = 1_000_000
 """Rows times features of a matrix up to which most fits take less than about two seconds."""
+GROWTH = Growth()
 GRACE_SECONDS, GRACE_SHARE = 10.0, 0.25
 """How long after its own end a fit that has not ended is stopped."""
 
@@ -129,6 +130,7 @@ class Turn:
             told = replace(trial.fitted(), last=self.is_over())
             following: Asked | None = patiently(trial.keeper, lambda: self._ask(after=(asked, told)))
         trial.checkpoints.clear()
+        GROWTH.check()
         return following
 
 
