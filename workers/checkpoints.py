@@ -80,7 +80,7 @@ class StoredCheckpoints:
         return model
 
     def offer(self, key: str, iteration: int, save: Callable[[Path], None]) -> None:
-        """See `workers.context.Checkpoints`; a store or a database that is away, or a full disk, costs a checkpoint, not the fit.
+        """See `workers.context.Checkpoints`; a store or database that is away, or a full disk, costs a checkpoint, no fit.
 
         Raises:
             LeaseLost: the fit is another worker's now.

@@ -4,8 +4,8 @@
 
 A contest is a table with a seed: all systems run on it, one after another, before the next one's turn. What is in the
 results already is not run again, so the command may be interrupted, or bounded by --stop-after, and said again; on another
-machine, a contest that was not finished begins anew. Scores are recorded but not printed: they are read with `report`, after what they judge
-was frozen.
+machine, a contest that was not finished begins anew. Scores are recorded but not printed: they are read with `report`,
+after what they judge was frozen.
 """
 
 import argparse

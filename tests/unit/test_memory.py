@@ -1,13 +1,7 @@
 """A process gives back what it no longer needs, once that is worth the call."""
 
-import sys
-
-import pytest
-
 from workers import memory
 from workers.memory import Growth, present_bytes
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what is resident")
 
 
 def hollow(count: int) -> bytes:
@@ -16,7 +10,6 @@ def hollow(count: int) -> bytes:
     return taken[-1]
 
 
-@linux
 def test_what_fits_left_behind_is_given_back():
     growth = Growth(most_bytes=50_000_000)
     growth.check()
@@ -29,7 +22,6 @@ def test_what_fits_left_behind_is_given_back():
     assert len(last) == 2_000
 
 
-@linux
 def test_small_growth_is_left_alone(monkeypatch):
     given = []
     growth = Growth(most_bytes=500_000_000)

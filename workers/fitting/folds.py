@@ -18,7 +18,7 @@ LEAST_FOLDS = 2
 def resolved(data: Prepared, folds: int, *, split: Mapping[str, Any], asked: bool = True) -> int:
     """How many folds there can be: `folds`, or fewer where there are fewer blocks of rows, or of a class of two.
 
-    None where there can be none, the caller has not `asked` for any, and there are validation rows to choose by.
+    0 where there can be none, the caller has not `asked` for any, and there are validation rows to choose by.
 
     Raises:
         InvalidSpec: `folds_across_time`, where the split (its output) sends later rows to later parts.
