@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from app.errors import Violation, bounded, step
 
@@ -20,6 +21,11 @@ class Part(BaseModel):
     """A part of a spec: unknown fields and loose types are refused, defaults are written out."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+def misfit(message: str, *at: str | int) -> PydanticCustomError:
+    """What a validator over several fields raises; `at` leads from the part it validates to the field to be changed."""
+    return PydanticCustomError("value_error", "{message}", {"at": list(at), "message": message})
 
 
 def no_control(text: str) -> str:
@@ -59,25 +65,28 @@ def violations_of(errors: list[Any], prefix: str = "", *, document: Any = None) 
     """Pydantic's error list as violations, with a JSON pointer into `document` for each; at most MAX_VIOLATIONS."""
     found = []
     for error in errors[:MAX_VIOLATIONS]:
-        steps = _without_tags(error["loc"], document)
+        steps = _without_tags(error["loc"], document, lacking=error["type"] == "missing")
         if error["type"].startswith("union_tag"):
             steps.append(error.get("ctx", {}).get("discriminator", "").strip("'"))
+        steps += error.get("ctx", {}).get("at", [])
         pointer = prefix + "".join(map(step, steps))
         message = bounded(error["msg"].removeprefix("Value error, "))
         found.append(Violation(pointer=bounded(pointer), code=error["type"], message=message))
     return found
 
 
-def _without_tags(loc: Sequence[int | str], document: Any) -> list[int | str]:
-    """Where a fault is in the document; Pydantic also names the chosen member of a union, which is no place in it."""
+def _without_tags(loc: Sequence[int | str], document: Any, *, lacking: bool) -> list[int | str]:
+    """Where a fault is in the document; Pydantic also names the chosen member of a union, which is no place in it.
+
+    The last step stays even though the document lacks it, where `lacking` is what the fault is.
+    """
     if not isinstance(document, dict | list):
         return list(loc)
     found: list[int | str] = []
     here: Any = document
     for position, name in enumerate(loc):
         inside = (isinstance(here, dict) and name in here) or (isinstance(here, list) and name in range(len(here)))
-        missing = position == len(loc) - 1 and isinstance(here, dict | list)
-        if inside or missing:
+        if inside or (lacking and position == len(loc) - 1 and isinstance(here, dict | list)):
             found.append(name)
             here = here[name] if inside else None
     return found

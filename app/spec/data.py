@@ -18,6 +18,7 @@ from app.spec.base import (
     Slug,
     Sql,
     Text,
+    misfit,
     no_control,
     no_nul,
 )
@@ -69,7 +70,7 @@ class S3Source(Part):
     def key_stays_inside(self) -> "S3Source":
         """No path step of the key may leave the bucket."""
         if any(step in {"..", "."} for step in self.uri.split("/")[3:]) or "\\" in self.uri:
-            raise ValueError("uri must not hold '..', '.' or a backslash as a path step")
+            raise misfit("uri must not hold '..', '.' or a backslash as a path step", "uri")
         return self
 
 
@@ -129,8 +130,9 @@ class FeatureStoreSource(Part):
         """Exactly one of `feature_service` and `features` says what to get."""
         if (self.feature_service is None) == (not self.features):
             raise ValueError("give exactly one of feature_service and features")
-        if any(":" not in name for name in self.features):
-            raise ValueError("write features as view:feature")
+        for place, name in enumerate(self.features):
+            if ":" not in name:
+                raise misfit("write features as view:feature", "features", place)
         return self
 
 
@@ -166,9 +168,11 @@ class Data(Part):
         """Several tables are joined by SQL, or by a feature store that enriches the one other table."""
         enriched = [source for source in self.sources.values() if isinstance(source, FeatureStoreSource)]
         if len(self.sources) - len(enriched) > 1 and self.features.sql is None:
-            raise ValueError("with more than one source, features.sql must say how they are joined")
+            raise misfit("with more than one source, features.sql must say how they are joined", "features", "sql")
         if len(enriched) > 1 and self.features.sql is None:
-            raise ValueError("with more than one feature store, features.sql must say how they are joined")
+            raise misfit(
+                "with more than one feature store, features.sql must say how they are joined", "features", "sql"
+            )
         return self
 
     @model_validator(mode="after")
@@ -178,7 +182,8 @@ class Data(Part):
             if isinstance(source, FeatureStoreSource):
                 base = self.sources.get(source.entities)
                 if base is None or isinstance(base, FeatureStoreSource):
-                    raise ValueError(f"sources.{name}.entities must name another source that is no feature store")
+                    message = f"sources.{name}.entities must name another source that is no feature store"
+                    raise misfit(message, "sources", name, "entities")
         return self
 
 
@@ -282,9 +287,9 @@ class Split(Part):
         if min(self.train, self.validation, self.test) <= 0.0:
             raise ValueError("train, validation and test must each be above 0")
         if self.method == "predefined" and self.column is None:
-            raise ValueError("method predefined needs column")
+            raise misfit("method predefined needs column", "column")
         if self.gap is not None and self.method not in {"time", "auto"}:
-            raise ValueError("gap goes with method time")
+            raise misfit("gap goes with method time", "gap")
         return self
 
 

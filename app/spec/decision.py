@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from app.spec.base import Column, Finite, Label, Part, Scalar, Slug, Text
 
@@ -18,7 +18,8 @@ LOWER_IS_BETTER = frozenset({
     "log_loss", "brier", "rmse", "mae", "mape", "median_absolute_error", "mean_poisson_deviance", "mean_pinball_loss",
 })  # fmt: skip
 
-Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+COSTS = frozenset({"model_bytes", "predict_ms"})
+"""What a rule may bound besides metrics: the size of the model, and the milliseconds to predict one row."""
 
 
 def known_metric(name: str) -> str:
@@ -26,6 +27,14 @@ def known_metric(name: str) -> str:
     if name not in METRIC_NAMES:
         raise ValueError(f"unknown metric {name!r}; known: {', '.join(sorted(METRIC_NAMES))}")
     return name
+
+
+def known_bound(name: str) -> str:
+    """`name` itself; raises ValueError where it is neither a metric nor a cost."""
+    return name if name in COSTS else known_metric(name)
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 class Slice(Part):
@@ -46,22 +55,11 @@ class Confidence(Part):
 class Evaluation(Part):
     """What is measured on the test part; left empty, the usual metrics of the task."""
 
-    metrics: list[Metric] = Field(default=[], max_length=50)
+    metrics: list[Annotated[Name, AfterValidator(known_metric)]] = Field(default=[], max_length=50)
     slices: list[Slice] = Field(default=[], max_length=20)
     confidence: Confidence = Confidence()
     explain: bool = True
     """Whether importances and contributions are computed."""
-
-    @model_validator(mode="after")
-    def metrics_are_known(self) -> "Evaluation":
-        """Each name is a metric."""
-        for name in self.metrics:
-            known_metric(name)
-        return self
-
-
-COSTS = frozenset({"model_bytes", "predict_ms"})
-"""What a rule may bound besides metrics: the size of the model, and the milliseconds to predict one row."""
 
 
 class Rule(Part):
@@ -71,7 +69,7 @@ class Rule(Part):
     gained on the same rows; `across` columns it bounds how far apart the groups that their values make may be.
     """
 
-    metric: Metric
+    metric: Annotated[Name, AfterValidator(known_bound)]
     min: Finite | None = None
     max: Finite | None = None
     slice: dict[Column, Scalar] = Field(default={}, max_length=3)
@@ -95,9 +93,7 @@ class Rule(Part):
     @model_validator(mode="after")
     def judges_one_thing(self) -> "Rule":
         """A rule has the bound of its kind, and no other."""
-        if self.metric not in COSTS:
-            known_metric(self.metric)
-        elif self.kind != "bound" or self.slice or self.min is not None or self.max is None:
+        if self.metric in COSTS and (self.kind != "bound" or self.slice or self.min is not None or self.max is None):
             raise ValueError(f"a rule on {self.metric} takes max alone")
         needed = {"gain": "min_gain", "gap": "max_gap"}.get(self.kind)
         for name in ("min_gain", "max_gap"):

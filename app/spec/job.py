@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from app.errors import InvalidSpec
 from app.spec.algorithms import DEFAULT_ALGORITHM, PARAMS
-from app.spec.base import Label, Part, Slug, violations_of
+from app.spec.base import Label, Part, Slug, misfit, violations_of
 from app.spec.data import Data, Split, Task, Transform, Validation
 from app.spec.decision import (
     CLASSIFICATION_METRICS,
@@ -49,13 +49,18 @@ class JobSpec(Part):
     def columns_play_one_part(self) -> "JobSpec":
         """The target cannot be excluded, nor be the column that divides or identifies rows."""
         target = self.task.target
-        if target in self.data.features.exclude:
-            raise ValueError(f"task.target {target!r} stands in data.features.exclude")
-        if target in self.task.id_columns:
-            raise ValueError(f"task.target {target!r} stands in task.id_columns")
-        others = {self.task.group_column, self.task.time_column, self.task.weight_column, self.split.column}
-        if target in others:
-            raise ValueError(f"task.target {target!r} also plays another part")
+        excluded, ids = self.data.features.exclude, self.task.id_columns
+        if target in excluded:
+            raise misfit(
+                f"task.target {target!r} stands in data.features.exclude",
+                "data", "features", "exclude", excluded.index(target),
+            )  # fmt: skip
+        if target in ids:
+            raise misfit(f"task.target {target!r} stands in task.id_columns", "task", "id_columns", ids.index(target))
+        others = [("task", name) for name in ("group_column", "time_column", "weight_column")]
+        for part, field in [*others, ("split", "column")]:
+            if target == getattr(getattr(self, part), field):
+                raise misfit(f"task.target {target!r} also plays another part: {part}.{field}", part, field)
         return self
 
     @model_validator(mode="after")
@@ -63,12 +68,17 @@ class JobSpec(Part):
         """Where the task is named, each metric is one of that task's."""
         kind = self.task.type
         fitting = {"auto": METRIC_NAMES, "regression": REGRESSION_METRICS}.get(kind, CLASSIFICATION_METRICS)
-        asked = [*self.evaluation.metrics, *(rule.metric for rule in self.gate.rules if rule.metric not in COSTS)]
+        asked: list[tuple[str, tuple[str | int, ...]]] = [
+            *((name, ("evaluation", "metrics", place)) for place, name in enumerate(self.evaluation.metrics)),
+            *((rule.metric, ("gate", "rules", place, "metric")) for place, rule in enumerate(self.gate.rules)
+              if rule.metric not in COSTS),
+        ]  # fmt: skip
         if self.tuning.metric != "auto":
-            asked.append(self.tuning.metric)
-        for name in asked:
+            asked.append((self.tuning.metric, ("tuning", "metric")))
+        for name, at in asked:
             if name not in fitting:
-                raise ValueError(f"metric {name!r} does not fit a {kind} task; fitting: {', '.join(sorted(fitting))}")
+                known = ", ".join(sorted(fitting))
+                raise misfit(f"metric {name!r} does not fit a {kind} task; fitting: {known}", *at)
         return self
 
     @model_validator(mode="after")
@@ -77,51 +87,66 @@ class JobSpec(Part):
         algorithm = self.training.algorithm if self.training.algorithm != "auto" else DEFAULT_ALGORITHM
         fault = fault_of(algorithm, self.training.params)
         if fault is not None:
-            raise ValueError(f"training.params.{fault}")
+            parameter, message = fault
+            raise misfit(f"training.params.{message}", "training", "params", parameter)
         searched = self.searched_algorithms()
         for name, dimension in self.tuning.space.items():
             if name == "algorithm":
                 continue
             owners = [each for each in searched if name in dimensions_of(self.tuning.space, each)]
             if not owners:
-                known = sorted({field for each in searched for field in PARAMS[each].model_fields})
-                raise ValueError(
-                    f"tuning.space.{name} is no parameter of {' or '.join(searched)}; known: {', '.join(known)}"
-                )
-            ends = dimension.choices if dimension.choices is not None else [dimension.low, dimension.high]
-            for end in ends:
+                message = f"tuning.space.{name} is no parameter of {' or '.join(searched)}; {known_of(*searched)}"
+                raise misfit(message, "tuning", "space", name)
+            for end, *at in dimension.ends():
                 value = int(end) if dimension.type == "int" and isinstance(end, float) else end
-                faults = [fault for each in owners if (fault := fault_of(each, {name: value})) is not None]
-                if faults:
-                    raise ValueError(f"tuning.space.{faults[0]}")
+                for fault in (fault_of(each, {name: value}) for each in owners):
+                    if fault is not None:
+                        raise misfit(f"tuning.space.{fault[1]}", "tuning", "space", name, *at)
         return self
 
     @model_validator(mode="after")
-    def objective_fits_the_task(self) -> "JobSpec":
-        """Other objectives are for numbers, and what is monotone has an order."""
-        kind = self.task.type
-        if self.training.objective != "auto" and kind in {"binary", "multiclass"}:
-            raise ValueError(f"training.objective {self.training.objective} is for regression, not for a {kind} task")
-        searched = self.tuning.space["loss"].choices or [] if "loss" in self.tuning.space else []
-        losses = {self.training.params.get("loss", "auto"), *searched}
-        if losses != {"auto"} and (kind in {"binary", "multiclass"} or self.training.objective != "auto"):
-            raise ValueError("the parameter loss is for regression with training.objective auto")
-        if self.training.calibrate and kind == "regression":
-            raise ValueError("training.calibrate is for classes, not for numbers")
-        if self.training.tune_threshold and kind in {"regression", "multiclass"}:
-            raise ValueError("training.tune_threshold is for two classes")
-        if self.training.monotone and kind == "multiclass":
-            raise ValueError("training.monotone is for binary and regression tasks: several classes have no order")
+    def training_fits_the_task(self) -> "JobSpec":
+        """Other objectives are for numbers, what is monotone has an order, and what is tuned or calibrated has classes."""
+        kind, training = self.task.type, self.training
+        classes = kind in {"binary", "multiclass"}
+        refused = (
+            ("objective", training.objective != "auto" and classes, f"is for regression, not for a {kind} task"),
+            ("calibrate", training.calibrate and kind == "regression", "is for classes, not for numbers"),
+            ("tune_threshold", training.tune_threshold and kind in {"regression", "multiclass"}, "is for two classes"),
+            ("monotone", training.monotone and kind == "multiclass",
+             "is for binary and regression tasks: several classes have no order"),
+        )  # fmt: skip
+        for field, applies, message in refused:
+            if applies:
+                raise misfit(f"training.{field} {message}", "training", field)
+        return self
+
+    @model_validator(mode="after")
+    def loss_fits_the_task(self) -> "JobSpec":
+        """A booster's own loss is for numbers, and in the place of an objective."""
+        losses = {("training", "params", "loss"): [self.training.params.get("loss", "auto")]}
+        if "loss" in self.tuning.space:
+            losses["tuning", "space", "loss"] = self.tuning.space["loss"].choices or []
+        if self.task.type in {"binary", "multiclass"} or self.training.objective != "auto":
+            for at, values in losses.items():
+                if set(values) - {"auto"}:
+                    raise misfit("the parameter loss is for regression with training.objective auto", *at)
+        return self
+
+    @model_validator(mode="after")
+    def monotone_is_held(self) -> "JobSpec":
+        """The leaves of two boosters are fitted to a quantile only after the tree, and so may break the order."""
         unheld = [name for name in self.searched_algorithms() if name in {"lightgbm", "xgboost"}]
         if self.training.monotone and self.training.objective == "quantile" and unheld:
-            raise ValueError(f"training.monotone is nothing that {' or '.join(unheld)} can hold for a quantile")
+            message = f"training.monotone is nothing that {' or '.join(unheld)} can hold for a quantile"
+            raise misfit(message, "training", "monotone")
         return self
 
     def searched_algorithms(self) -> list[str]:
         """The algorithms that the spec names for its trials; `auto` stands as the default one.
 
         Raises:
-            ValueError: the dimension `algorithm` is no choice among algorithms.
+            PydanticCustomError: the dimension `algorithm` is no choice among algorithms.
         """
         dimension = self.tuning.space.get("algorithm")
         if dimension is None:
@@ -129,9 +154,8 @@ class JobSpec(Part):
         named = dimension.choices or []
         unknown = [name for name in named if name not in PARAMS]
         if dimension.choices is None or dimension.when or unknown:
-            raise ValueError(
-                f"tuning.space.algorithm takes choices of {', '.join(sorted(PARAMS))}, without a condition"
-            )
+            message = f"tuning.space.algorithm takes choices of {', '.join(sorted(PARAMS))}, without a condition"
+            raise misfit(message, "tuning", "space", "algorithm")
         return [str(name) for name in named]
 
     def resolved(self) -> dict[str, Any]:
@@ -143,14 +167,22 @@ class JobSpec(Part):
         return "sha256:" + hashlib.sha256(rfc8785.dumps(self.resolved())).hexdigest()
 
 
-def fault_of(algorithm: str, params: Mapping[str, Any]) -> str | None:
-    """What is wrong with `params` for `algorithm`, as "name of algorithm: why"; None where nothing is."""
+def fault_of(algorithm: str, params: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(the parameter, "parameter of algorithm: why") of what is wrong with `params`; None where nothing is."""
     try:
         PARAMS[algorithm].model_validate(dict(params))
     except ValidationError as error:
         first = error.errors()[0]
-        return f"{'.'.join(str(step) for step in first['loc'])} of {algorithm}: {first['msg']}"
+        parameter = str(first["loc"][0])
+        known = parameter in PARAMS[algorithm].model_fields
+        why = first["msg"] if known else f"no such parameter; {known_of(algorithm)}"
+        return parameter, f"{parameter} of {algorithm}: {why}"
     return None
+
+
+def known_of(*algorithms: str) -> str:
+    """The parameters that any of `algorithms` has, as words."""
+    return "known: " + ", ".join(sorted({name for each in algorithms for name in PARAMS[each].model_fields}))
 
 
 def parse_spec(document: Any) -> JobSpec:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from app.spec.algorithms import PARAMS, Algorithm, Objective
-from app.spec.base import MAX_PARALLEL, MAX_TRIALS, Column, Finite, JobId, Part, Scalar
+from app.spec.base import MAX_PARALLEL, MAX_TRIALS, Column, Finite, JobId, Part, Scalar, misfit
 
 ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 
@@ -69,6 +69,13 @@ class Dimension(Part):
             raise ValueError("int takes whole numbers for low, high and step")
         return self
 
+    def ends(self) -> Iterator[tuple[Any, *tuple[str | int, ...]]]:
+        """Each choice, or both ends of the range, followed by where it stands in the dimension."""
+        if self.choices is not None:
+            yield from ((choice, "choices", place) for place, choice in enumerate(self.choices))
+        else:
+            yield from ((self.low, "low"), (self.high, "high"))
+
 
 class Constraints(Part):
     """What the chosen model must keep to; trials beyond a bound are complete, but never chosen."""
@@ -106,18 +113,21 @@ class Tuning(Part):
         """A sampler is one of the strategy's, folds are none or several, and conditions name choices of the space."""
         samplers = {"random": {"uniform", "sobol"}, "bayesian": {"tpe", "gp"}}.get(self.strategy, set())
         if self.sampler != "auto" and self.sampler not in samplers:
-            raise ValueError(f"sampler {self.sampler} does not go with strategy {self.strategy}")
+            raise misfit(f"sampler {self.sampler} does not go with strategy {self.strategy}", "sampler")
         if self.folds == 1:
-            raise ValueError("folds takes auto, 0, or 2 and more")
+            raise misfit("folds takes auto, 0, or 2 and more", "folds")
         for name, dimension in self.space.items():
             for parent, values in dimension.when.items():
                 choices = self.space[parent].choices if parent in self.space and parent != name else None
+                why = None
                 if choices is None:
-                    raise ValueError(f"space.{name}.when names {parent}, which is no other categorical dimension")
-                if self.space[parent].when:
-                    raise ValueError(f"space.{name}.when names {parent}, which itself has a condition")
-                if not all(value in choices for value in values):
-                    raise ValueError(f"space.{name}.when.{parent} has values that are no choices of {parent}")
+                    why = f"space.{name}.when names {parent}, which is no other categorical dimension"
+                elif self.space[parent].when:
+                    why = f"space.{name}.when names {parent}, which itself has a condition"
+                elif not all(value in choices for value in values):
+                    why = f"space.{name}.when.{parent} has values that are no choices of {parent}"
+                if why is not None:
+                    raise misfit(why, "space", name, "when", parent)
         return self
 
     @model_validator(mode="after")
@@ -126,16 +136,15 @@ class Tuning(Part):
         if self.strategy != "grid":
             return self
         if not self.space:
-            raise ValueError("strategy grid needs space")
+            raise misfit("strategy grid needs space", "space")
         for name, dimension in self.space.items():
             if dimension.type == "float" and dimension.step is None:
-                raise ValueError(f"strategy grid needs a step or choices for {name}")
+                raise misfit(f"strategy grid needs a step or choices for {name}", "space", name, "step")
         points = grid_points(self.space)
         if points > MAX_TRIALS:
             conditional = any(dimension.when for dimension in self.space.values())
-            raise ValueError(
-                f"the grid has {points:,} points{' or more' if conditional else ''}; at most {MAX_TRIALS:,} are allowed"
-            )
+            count = f"{points:,} points{' or more' if conditional else ''}"
+            raise misfit(f"the grid has {count}; at most {MAX_TRIALS:,} are allowed", "space")
         return self
 
 

@@ -1,0 +1,96 @@
+"""A fault between several fields points at the one to be changed, in a whole spec as in a part of it."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError, model_validator
+
+from app.errors import InvalidSpec
+from app.spec.base import misfit, violations_of
+from tests.learning import parsed
+
+TABLE = {"kind": "dataset", "dataset_id": "ds_00000000"}
+STORE = {"kind": "feature_store", "connection": "feast", "features": ["trips:count"], "entities": "t"}
+RANGE = {"type": "int", "low": 4, "high": 8}
+
+
+def spec(**parts: dict[str, Any]) -> dict[str, Any]:
+    task = {"target": "y", **parts.pop("task", {})}
+    return {"model": "a-model", "task": task, "data": {"sources": {"t": TABLE}}, **parts}
+
+
+@pytest.mark.parametrize(
+    ("parts", "pointer"),
+    [
+        ({"task": {"id_columns": ["id", "y"]}}, "/task/id_columns/1"),
+        ({"task": {"group_column": "y"}}, "/task/group_column"),
+        ({"split": {"column": "y"}}, "/split/column"),
+        ({"data": {"sources": {"t": TABLE}, "features": {"exclude": ["a", "b", "y"]}}}, "/data/features/exclude/2"),
+        ({"data": {"sources": {"t": TABLE, "u": TABLE}}}, "/data/features/sql"),
+        ({"data": {"sources": {"t": TABLE, "s": {**STORE, "entities": "s"}}}}, "/data/sources/s/entities"),
+        ({"data": {"sources": {"t": TABLE, "s": {**STORE, "features": ["trips:count", "count"]}}}},
+         "/data/sources/s/features/1"),
+        ({"data": {"sources": {"t": {"kind": "database", "connection": "db"}}}}, "/data/sources/t"),
+        ({"labels": {"a\u200b": "x"}}, "/labels/a\u200b"),
+        ({"data": {"sources": {"t": {"kind": "s3", "connection": "lake", "uri": "s3://bucket/../a"}}}},
+         "/data/sources/t/uri"),
+        ({"split": {"method": "predefined"}}, "/split/column"),
+        ({"split": {"method": "random", "gap": "1d"}}, "/split/gap"),
+        ({"training": {"params": {"machines": "10.0.0.1"}}}, "/training/params/machines"),
+        ({"training": {"params": {"a/b": 1}}}, "/training/params/a~1b"),
+        ({"training": {"algorithm": "extra_trees", "params": {"max_features": "all"}}}, "/training/params/max_features"),
+        ({"training": {"objective": "huber"}, "task": {"type": "binary"}}, "/training/objective"),
+        ({"training": {"calibrate": True}, "task": {"type": "regression"}}, "/training/calibrate"),
+        ({"training": {"tune_threshold": "f1"}, "task": {"type": "multiclass"}}, "/training/tune_threshold"),
+        ({"training": {"monotone": {"a": "increasing"}}, "task": {"type": "multiclass"}}, "/training/monotone"),
+        ({"training": {"monotone": {"a": "increasing"}, "objective": "quantile"}}, "/training/monotone"),
+        ({"training": {"params": {"loss": "gamma"}}, "task": {"type": "binary"}}, "/training/params/loss"),
+        ({"tuning": {"space": {"loss": {"type": "categorical", "choices": ["gamma"]}}}, "task": {"type": "binary"}},
+         "/tuning/space/loss"),
+        ({"tuning": {"space": {"depth": RANGE}}}, "/tuning/space/depth"),
+        ({"tuning": {"space": {"num_leaves": {**RANGE, "low": 1}}}}, "/tuning/space/num_leaves/low"),
+        ({"tuning": {"space": {"num_leaves": {**RANGE, "high": 10_000}}}}, "/tuning/space/num_leaves/high"),
+        ({"tuning": {"space": {"extra_trees": {"type": "categorical", "choices": [True, "maybe"]}}}},
+         "/tuning/space/extra_trees/choices/1"),
+        ({"tuning": {"space": {"algorithm": {"type": "categorical", "choices": ["svm"]}}}}, "/tuning/space/algorithm"),
+        ({"tuning": {"space": {"num_leaves": {**RANGE, "when": {"depth": [1]}}}}}, "/tuning/space/num_leaves/when/depth"),
+        ({"tuning": {"strategy": "grid"}}, "/tuning/space"),
+        ({"tuning": {"strategy": "grid", "space": {"learning_rate": {"type": "float", "low": 0.1, "high": 0.2}}}},
+         "/tuning/space/learning_rate/step"),
+        ({"tuning": {"strategy": "random", "sampler": "tpe"}}, "/tuning/sampler"),
+        ({"tuning": {"folds": 1}}, "/tuning/folds"),
+        ({"tuning": {"metric": "rmse"}, "task": {"type": "binary"}}, "/tuning/metric"),
+        ({"tuning": {"metric": "model_bytes"}, "task": {"type": "binary"}}, "/tuning/metric"),
+        ({"evaluation": {"metrics": ["mae", "f1"]}, "task": {"type": "regression"}}, "/evaluation/metrics/1"),
+        ({"evaluation": {"metrics": ["mae", "accurate"]}}, "/evaluation/metrics/1"),
+        ({"evaluation": {"metrics": ["predict_ms"]}}, "/evaluation/metrics/0"),
+        ({"gate": {"rules": [{"metric": "model_bytes", "max": 1}, {"metric": "rmse", "max": 1}]}, "task": {"type": "binary"}},
+         "/gate/rules/1/metric"),
+        ({"gate": {"rules": [{"metric": "nothing", "max": 1}]}}, "/gate/rules/0/metric"),
+    ],
+)  # fmt: skip
+def test_the_pointer_leads_to_the_field(parts: dict[str, Any], pointer: str):
+    with pytest.raises(InvalidSpec) as refused:
+        parsed(spec(**parts))
+    assert [violation.pointer for violation in refused.value.violations] == [pointer]
+    assert refused.value.violations[0].code == "value_error"
+
+
+def test_an_unknown_parameter_is_answered_with_those_that_are_known():
+    with pytest.raises(InvalidSpec) as refused:
+        parsed(spec(training={"algorithm": "catboost", "params": {"num_leaves": 4}}))
+    message = refused.value.violations[0].message
+    assert message.startswith("training.params.num_leaves of catboost: no such parameter; known: bagging_temperature, ")
+    assert "depth" in message
+
+
+def test_a_message_is_said_as_it_is():
+    class Part(BaseModel):
+        @model_validator(mode="after")
+        def never(self) -> "Part":
+            raise misfit("{at} and {message} are no holes", "a")
+
+    with pytest.raises(ValidationError) as refused:
+        Part()
+    (found,) = violations_of(list(refused.value.errors()), "/gate")
+    assert (found.pointer, found.message) == ("/gate/a", "{at} and {message} are no holes")
