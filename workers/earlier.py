@@ -1,10 +1,10 @@
 """What earlier jobs did already: found by key, checked in the store, and taken over."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, exists, select
 from sqlalchemy.orm import Session
 
 from app.db import transaction
@@ -13,6 +13,7 @@ from app.tables import Artifact, Job, JobStage
 from workers import reuse
 from workers.context import Blob, Done, Warned
 from workers.reuse import Key
+from workers.reused import Reuse
 from workers.workspace import JobWorkspace
 
 NEVER_DONE = "No earlier job did the same with the same data."
@@ -44,27 +45,17 @@ class Found:
     reason: str
 
 
-@dataclass(frozen=True)
-class Reuse:
-    """Whether a stage was taken over, from which job, and why or why not; `key` and `parts` are for later jobs."""
-
-    reused: bool
-    reason: str
-    from_job: str | None = None
-    key: str | None = None
-    parts: Mapping[str, str] = field(default_factory=dict)
-
-
 def find(engine: Engine, *, project_id: str, model: str, stage: str, key: Key) -> Found:
-    """The newest succeeded stage of the project that did what `key` says."""
+    """The newest succeeded stage of the project that did what `key` says, and whose artifacts were not deleted since."""
     if key.value is None:
         return Found(None, key.reason)
     with transaction(engine) as session:
         done = JobStage.status == StageStatus.SUCCEEDED
+        kept = exists().where(Artifact.job_id == JobStage.job_id, Artifact.stage == JobStage.name)
         row = session.scalar(
             select(JobStage)
             .join(Job)
-            .where(Job.project_id == project_id, JobStage.name == stage, JobStage.reuse_key == key.value, done)
+            .where(Job.project_id == project_id, JobStage.name == stage, JobStage.reuse_key == key.value, done, kept)
             .order_by(JobStage.job_id.desc())
             .limit(1)
         )
@@ -129,9 +120,3 @@ def outlook(engine: Engine, workspace: JobWorkspace, claim: Claimed, planned: Do
         stages.append({"name": name, "would": would, "reason": reason})
     plan = {**planned.facts["plan"], "stages": stages}
     return replace(planned, facts={**planned.facts, "plan": plan})
-
-
-def shown(reuse_of: Reuse) -> dict[str, Any]:
-    """`reuse_of` as its row keeps it."""
-    return {"reused": reuse_of.reused, "reason": reuse_of.reason, "from_job": reuse_of.from_job,
-            "parts": dict(reuse_of.parts)}  # fmt: skip

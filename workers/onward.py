@@ -17,10 +17,9 @@ from app.reviews import service as reviews
 from app.secrets import Vault
 from app.states import STAGES, STAGES_OF, JobStatus, StageStatus
 from app.tables import Artifact, Job, JobLog, JobStage
-from workers import earlier
 from workers.context import Blob, DeploymentRequested, Done, FanOut, Outcome, Refused, Registered, Skipped
-from workers.earlier import Reuse
 from workers.loading import began_expression
+from workers.reused import Reuse
 
 
 @dataclass
@@ -84,7 +83,7 @@ def record(session: Session, job: Job, stage: JobStage, settlement: Settlement) 
     stage.peak_memory_bytes = max(stage.peak_memory_bytes or 0, settlement.peak_memory_bytes or 0) or None
     if settlement.reuse is not None:
         stage.cached, stage.reuse_key = settlement.reuse.reused, settlement.reuse.key
-        stage.reuse = earlier.shown(settlement.reuse)
+        stage.reuse = settlement.reuse.document()
     stage.checkpoint = None
     stage.finished_at = func.clock_timestamp()
     stage.duration_seconds = round((stage.duration_seconds or 0.0) + settlement.duration_seconds, 6)

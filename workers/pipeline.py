@@ -23,7 +23,7 @@ from app.errors import (
 from workers import clerk, earlier, planning, reproducing
 from workers.clerk import Claim
 from workers.context import Blob, Context, Done, FanOut, Outcome, Refused, Stage
-from workers.earlier import Found, Reuse
+from workers.earlier import Found
 from workers.kin import warm_start
 from workers.lease import Keeper
 from workers.loading import Loaded, load
@@ -31,6 +31,7 @@ from workers.memory import give_back, peak_bytes, reset_peak
 from workers.onward import Settlement
 from workers.opening import opened
 from workers.reuse import READS, key_of
+from workers.reused import Reuse
 from workers.room import Room
 from workers.search.facts import facts_of
 from workers.stages import deploy, evaluate, gate, ingest, register, split, train, transform, tune, validate
