@@ -109,11 +109,11 @@ def replayed(spec: JobSpec, trials: Sequence[Whole], *, minimize: bool) -> Repla
 def _walked(spec: JobSpec, number: int, whole: Whole, history: Sequence[TrialResult], *, minimize: bool) -> TrialResult:
     ended = TrialResult(number, "complete", whole.params, whole.value, len(whole.points), {}, whole.seconds,
                         thinned(whole.points))  # fmt: skip
-    pruning = Pruning(spec, history, params=whole.params, minimize=minimize)
+    pruning = Pruning(spec, history, params=whole.params, rises=not minimize)
     for place, (iteration, value) in enumerate(whole.points):
         if pruning.hopeless(iteration, value):
             share, seen = (place + 1) / len(whole.points), thinned(whole.points[: place + 1])
-            return replace(ended, status="pruned", value=value, curve=seen, duration_seconds=share * whole.seconds)
+            return replace(ended, status="pruned", value=None, curve=seen, duration_seconds=share * whole.seconds)
     return ended
 
 

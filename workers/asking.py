@@ -173,5 +173,5 @@ def _to_fit(  # the trial, and what it is to know of the others
     seen = _seen(job, rows, asked.number) or []
     history = searching.results_of(session, [other.number for other in seen])
     search = _search(job)
-    left = search_seconds(search, standing.budgeted(rows)) - (now - search.get("began_at", now))
+    left = search_seconds(search, standing.budgeted(search, rows)) - (now - search.get("began_at", now))
     return replace(asked, history=history, seconds_left=left)

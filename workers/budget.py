@@ -30,12 +30,19 @@ class Ended:
     Attributes:
         seconds: That it took in all.
         kept_seconds: That its fit took for the rounds that were kept, where known.
+        beyond: Whether it passed a bound of `tuning.constraints`, so that it cannot be chosen.
     """
 
     status: str
     value: float | None
     seconds: float
     kept_seconds: float | None = None
+    beyond: bool = False
+
+    @property
+    def eligible(self) -> bool:
+        """Whether it may be chosen."""
+        return self.status == "complete" and self.value is not None and not self.beyond
 
     @property
     def again(self) -> float:
@@ -60,8 +67,7 @@ def search_seconds(search: Mapping[str, Any], ended: Sequence[Ended]) -> float:
     members = int(search.get("ensemble", 1))
     if not search.get("refit") and members <= 1:
         return float(total) * SEARCH_SHARE
-    best = sorted((trial for trial in ended if trial.value is not None and trial.status == "complete"),
-                  key=lambda trial: _loss(trial, search))[:members]  # fmt: skip
+    best = sorted((trial for trial in ended if trial.eligible), key=lambda trial: _loss(trial, search))[:members]
     if not best:
         return float(total) * (1 - USUAL_TAIL)
     return float(total) - min(_tail(search, best), BEST_TAIL * total)
@@ -95,14 +101,17 @@ def is_too_late(seconds_left: float, ended: Sequence[Ended]) -> bool:
 
 
 def is_out_of_patience(search: Mapping[str, Any], ended: Sequence[Ended]) -> bool:
-    """Whether `search["patience"]` trials in a row, in order of number, did not better the best before them."""
+    """Whether `search["patience"]` trials in a row, in order of number, did not better the best before them.
+
+    Trials beyond a bound count only once there is one within: until then the search is for any that can be chosen.
+    """
     if search.get("patience") is None:
         return False
     best, since = math.inf, 0
     for trial in ended:
-        if trial.status == "complete" and trial.value is not None and _loss(trial, search) < best:
+        if trial.eligible and _loss(trial, search) < best:
             best, since = _loss(trial, search), 0
-        else:
+        elif not (trial.beyond and best == math.inf):
             since += 1
     return since >= int(search["patience"])
 

@@ -102,7 +102,7 @@ def _look(draft: Draft, ctx: Context, keys: dict[str, reuse.Key], *, may_split: 
     if "onnx" in ctx.spec.registration.exports:
         types = columns.from_output(draft.outputs["validate"]["features"])
         kinds = {name: step.kind for step, names in encoding.plan(ctx.spec, types) for name in names}
-        draft.tried("train", lambda: unexportable.refuse(kinds, ctx.spec.searched_algorithms()))
+        draft.tried("train", lambda: unexportable.refuse(kinds, ctx.spec.fitted_algorithms()))
     ctx.progress(2, 3)
     if not may_split or not len(seen.kept):
         return

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app import events
 from app.moves import touch
-from app.states import ENDED_TRIALS, STAGES, JobStatus, TrialStatus
+from app.states import ENDED_TRIALS, STAGES_OF, JobStatus, TrialStatus
 from app.tables import Job, Trial
 from workers.budget import Ended, search_seconds, why_over
 
@@ -19,6 +19,7 @@ LATELY = 12
 
 KEPT = Trial.facts["fit_seconds"].as_float() * Trial.iterations / func.nullif(Trial.facts["ran"].as_float(), 0.0)
 """The seconds of a fit, less those of the rounds that early stopping took back."""
+COSTS = ("model_bytes", "predict_ms")
 NEWS_SECONDS, NEWS_SHARE = 5.0, 0.1
 """An estimate that has changed by more than both is shown, although no trial has ended since."""
 
@@ -39,6 +40,8 @@ class Standing:
     """Whether it runs under a lease that ran out."""
     started_at: float | None
     finished_at: float | None
+    costs: Mapping[str, float]
+    """What `tuning.constraints` may bound, as far as it was measured."""
 
     @property
     def open(self) -> bool:
@@ -53,13 +56,15 @@ def of(session: Session, job_id: str, known: Sequence[Standing] = ()) -> list[St
         select(
             Trial.number, Trial.status, Trial.value, func.coalesce(Trial.duration_seconds, 0.0), KEPT, Trial.params,
             Trial.lease_owner, silent, func.extract("epoch", Trial.started_at), func.extract("epoch", Trial.finished_at),
+            *(Trial.facts[name].as_float() for name in COSTS),
         ).where(Trial.job_id == job_id, Trial.number >= len(known)).order_by(Trial.number)
     )  # fmt: skip
     read = [
         Standing(
             number, status, value, seconds, kept, params, owner, bool(silent) and status == TrialStatus.RUNNING,
             _seconds(started), _seconds(finished),
-        ) for number, status, value, seconds, kept, params, owner, silent, started, finished in rows
+            {name: cost for name, cost in zip(COSTS, costs, strict=True) if cost is not None},
+        ) for number, status, value, seconds, kept, params, owner, silent, started, finished, *costs in rows
     ]  # fmt: skip
     return [*known, *read]
 
@@ -78,9 +83,14 @@ def settled(job: Job, rows: Sequence[Standing], number: int) -> list[Standing]:
     return list(rows[: max(0, number - (job.search or {})["parallel"] + 1)])
 
 
-def budgeted(rows: Sequence[Standing]) -> list[Ended]:
-    """The ended trials as budgets look at them."""
-    return [Ended(row.status, row.value, row.seconds, row.kept_seconds) for row in rows if not row.open]
+def budgeted(search: Mapping[str, Any], rows: Sequence[Standing]) -> list[Ended]:
+    """The ended trials of `search` as budgets look at them."""
+    bounds = search.get("bounds", {})
+    return [
+        Ended(row.status, row.value, row.seconds, row.kept_seconds,
+              beyond=any(row.costs.get(name, 0.0) > bound for name, bound in bounds.items()))
+        for row in rows if not row.open
+    ]  # fmt: skip
 
 
 def over(job: Job, rows: Sequence[Standing], *, now: float) -> str | None:
@@ -88,7 +98,7 @@ def over(job: Job, rows: Sequence[Standing], *, now: float) -> str | None:
     search = job.search or {}
     counted = settled(job, rows, len(rows)) if is_deterministic(job) else rows
     elapsed = now - float(search.get("began_at", now))
-    return why_over(search, asked=len(rows), ended=budgeted(counted), elapsed=elapsed)
+    return why_over(search, asked=len(rows), ended=budgeted(search, counted), elapsed=elapsed)
 
 
 def advance(session: Session, job: Job, *, now: float, rows: list[Standing] | None = None) -> None:
@@ -126,13 +136,13 @@ def _take_back(session: Session, job: Job) -> None:
 
 
 def _progress(session: Session, job: Job, rows: Sequence[Standing], *, now: float) -> None:
-    search = job.search or {}
+    search, stages = job.search or {}, STAGES_OF[job.kind]
     done, total = sum(not row.open for row in rows), int(search["trials"])
     share = done / total
     if (seconds := search.get("max_seconds")) is not None:
         share = max(share, (now - search["began_at"]) / seconds)
     shown = {
-        "done": done, "total": total, "fraction": round((STAGES.index("tune") + min(1.0, share)) / len(STAGES), 4),
+        "done": done, "total": total, "fraction": round((stages.index("tune") + min(1.0, share)) / len(stages), 4),
         "eta_seconds": eta_seconds(search, rows, now=now),
     }  # fmt: skip
     if _says_more(shown, job.progress or {}):
@@ -159,6 +169,6 @@ def eta_seconds(search: Mapping[str, Any], rows: Sequence[Standing], *, now: flo
         pace = max(0.0, now - since) / lately
         tail = 0.0
         if seconds is not None and len(ended) > 1:
-            tail = max(0.0, seconds - search_seconds(search, budgeted(rows)))
+            tail = max(0.0, seconds - search_seconds(search, budgeted(search, rows)))
         guesses.append(pace * (int(search["trials"]) - len(ended)) + tail)
     return round(max(0.0, min(guesses)), 1) if guesses else None

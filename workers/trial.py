@@ -181,7 +181,7 @@ class RunningTrial:
             return self._ended(TrialStatus.FAILED, getattr(error, "detail", type(error).__name__))
 
     def _told(self, fit: TrialFit) -> Told:
-        sound, store = math.isfinite(fit.value), self._workspace.store
+        sound, store = fit.value is not None and math.isfinite(fit.value), self._workspace.store
         status = TrialStatus.PRUNED if fit.pruned else TrialStatus.COMPLETE if sound else TrialStatus.FAILED
         model = store(fit.model_path) if fit.model_path else None
         predictions = store(fit.predictions_path) if fit.predictions_path else None

@@ -16,6 +16,7 @@ from app.tables import Job, Trial
 MOST_POINTS = 200
 IN_SECONDS = "A budget in seconds ends the search where the machine's speed puts it; a budget in trials does not."
 BY_TIMING = "What a trial is given depends on which others have ended; reproducibility.mode deterministic forbids that."
+BY_CLOCK = "tuning.constraints.max_predict_ms is measured by the clock, which never says the same twice."
 REPEATS = "The same spec and data give the same trials, whatever the number of workers and their speed."
 
 
@@ -104,6 +105,8 @@ def _reproducible(spec: Mapping[str, Any]) -> tuple[bool, str]:
         return False, IN_SECONDS
     if spec["reproducibility"]["mode"] != "deterministic":
         return False, BY_TIMING
+    if tuning["constraints"]["max_predict_ms"] is not None:
+        return False, BY_CLOCK
     return True, REPEATS
 
 

@@ -84,8 +84,7 @@ class JobSpec(Part):
     @model_validator(mode="after")
     def params_belong_to_the_algorithm(self) -> "JobSpec":
         """Parameters are allow-listed, so none of them can reach a file, the network or code."""
-        algorithm = self.training.algorithm if self.training.algorithm != "auto" else DEFAULT_ALGORITHM
-        fault = fault_of(algorithm, self.training.params)
+        fault = fault_of(self.own_algorithm(), self.training.params)
         if fault is not None:
             parameter, message = fault
             raise misfit(f"training.params.{message}", "training", "params", parameter)
@@ -136,11 +135,25 @@ class JobSpec(Part):
     @model_validator(mode="after")
     def monotone_is_held(self) -> "JobSpec":
         """The leaves of two boosters are fitted to a quantile only after the tree, and so may break the order."""
-        unheld = [name for name in self.searched_algorithms() if name in {"lightgbm", "xgboost"}]
+        unheld = [name for name in self.fitted_algorithms() if name in {"lightgbm", "xgboost"}]
         if self.training.monotone and self.training.objective == "quantile" and unheld:
             message = f"training.monotone is nothing that {' or '.join(unheld)} can hold for a quantile"
+            if self.own_algorithm() not in self.searched_algorithms():
+                message += f"; the first fit is of training.algorithm, {self.own_algorithm()} here"
             raise misfit(message, "training", "monotone")
         return self
+
+    def own_algorithm(self) -> str:
+        """What the train stage fits."""
+        return self.training.algorithm if self.training.algorithm != "auto" else DEFAULT_ALGORITHM
+
+    def fitted_algorithms(self) -> list[str]:
+        """The algorithms that the spec names for any fit: those of its trials, and that of the train stage.
+
+        Raises:
+            PydanticCustomError: see `searched_algorithms`.
+        """
+        return list(dict.fromkeys([*self.searched_algorithms(), self.own_algorithm()]))
 
     def searched_algorithms(self) -> list[str]:
         """The algorithms that the spec names for its trials; `auto` stands as the default one.
@@ -150,7 +163,7 @@ class JobSpec(Part):
         """
         dimension = self.tuning.space.get("algorithm")
         if dimension is None:
-            return [self.training.algorithm if self.training.algorithm != "auto" else DEFAULT_ALGORITHM]
+            return [self.own_algorithm()]
         named = dimension.choices or []
         unknown = [name for name in named if name not in PARAMS]
         if dimension.choices is None or dimension.when or unknown:

@@ -64,6 +64,20 @@ def test_a_trial_beyond_the_constraints_is_never_the_best(tenant: Tenant):
     assert tenant.get(f"/v1/jobs/{job_id}").json()["search"]["best"]["number"] == 0
 
 
+@pytest.mark.parametrize(("most_ms", "repeats"), [(None, True), (2.0, False)])
+def test_what_a_stopwatch_chooses_repeats_for_nobody(tenant: Tenant, most_ms: float | None, *, repeats: bool):
+    job_id = searched(tenant, values=[0.7, 0.9])
+    with transaction(tenant.engine) as session:
+        job = session.get_one(Job, job_id)
+        job.spec = {
+            **job.spec,
+            "reproducibility": {**job.spec["reproducibility"], "mode": "deterministic"},
+            "tuning": {**job.spec["tuning"], "constraints": {"max_model_bytes": None, "max_predict_ms": most_ms}},
+        }
+    search = tenant.get(f"/v1/jobs/{job_id}").json()["search"]
+    assert (search["reproducible"], "max_predict_ms" in search["reproducible_why"]) == (repeats, not repeats)
+
+
 def test_a_long_story_has_at_most_two_hundred_points_and_the_last_one(tenant: Tenant):
     job_id = searched(tenant, values=[0.5 + number / 1_000 for number in range(450)])
     points = tenant.get(f"/v1/jobs/{job_id}").json()["search"]["best_so_far"]

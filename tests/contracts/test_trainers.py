@@ -84,6 +84,27 @@ def test_it_learns_more_than_a_guess(trainer, task, objective):
     assert learned > guessed + 0.2 if guessed > 0 else learned > 0.8 * guessed
 
 
+@pytest.mark.parametrize(
+    ("task", "metric", "boosters", "others"), [
+        ("binary", "roc_auc", True, True), ("binary", "log_loss", False, False), ("binary", "accuracy", False, True),
+        ("multiclass", "log_loss", False, False), ("multiclass", "roc_auc", False, True),
+        ("regression", "rmse", False, False), ("regression", "r2", False, True), ("regression", "mae", False, False),
+    ]
+)  # fmt: skip
+def test_it_says_which_way_the_values_that_it_is_watched_by_go(trainer, task, metric, boosters, others):
+    data = rows(task)
+    known = boosters if trainer in [TRAINERS[name] for name in BOOSTERS] else others
+    assert trainer.rises(data, Fold.of_parts(data), Recipe(metric=metric)) == known
+    empty = replace(data, part=np.where(data.part == 1, 0, data.part))
+    trainer.rises(empty, Fold.of_parts(empty), Recipe(metric=metric))  # without validation rows too
+
+
+@pytest.mark.parametrize("loss", ["poisson", "tweedie"])
+def test_catboost_is_watched_by_the_loss_whatever_the_metric(loss):
+    data = rows("regression", "poisson")
+    assert not TRAINERS["catboost"].rises(data, Fold.of_parts(data), Recipe(params={"loss": loss}, metric="r2"))
+
+
 @each_kind
 def test_a_fit_without_validation_rows_takes_all_its_iterations_and_learns_as_well(trainer, task, objective):
     data, told = rows(task, objective), []
@@ -333,6 +354,23 @@ def test_a_deterministic_fit_gives_the_same_bytes_where_it_was_interrupted(train
     whole.save(tmp_path / "whole")
     resumed.save(tmp_path / "resumed")
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "resumed").read_bytes()
+
+
+@pytest.mark.parametrize("name", sorted(set(TRAINERS) - set(BOOSTERS)))
+def test_validation_rows_of_no_weight_do_not_say_when_to_stop(name):
+    data = rows("binary", number=600)
+    held = np.flatnonzero(data.where("validation"))
+    mute, wrong = held[::2], data.y.copy()
+    wrong[mute] = 1 - wrong[mute]
+    weight = np.ones(600)
+    weight[mute] = 0.0
+    told = []
+    for y in (data.y, wrong):
+        seen = []
+        company = Company(on_iteration=lambda _iteration, value, seen=seen: seen.append(value))
+        fitted(TRAINERS[name], replace(data, y=y, weight=weight), company=company, metric="log_loss")
+        told.append(seen)
+    assert told[0] == told[1]
 
 
 def test_weights_move_the_predictions(trainer):

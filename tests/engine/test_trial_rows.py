@@ -120,9 +120,22 @@ def test_a_fit_is_known_by_the_seconds_of_the_rounds_that_were_kept(engine: Engi
         told = Told(TrialStatus.COMPLETE, 7.0, value=1.0, iterations=iterations, facts=facts)
         trial_clerk.tell(engine, job_id, asked, told)
     with transaction(engine) as session:
-        known = standing.budgeted(standing.of(session, job_id))
+        known = standing.budgeted({}, standing.of(session, job_id))
     assert [trial.kept_seconds for trial in known] == [4.0, None, None]
     assert [trial.again for trial in known] == [4.0, 7.0, 7.0]
+
+
+def test_a_trial_beyond_a_bound_is_known_by_what_it_measured(engine: Engine) -> None:
+    job_id = searching(engine)
+    for facts in ({"model_bytes": 11.0, "predict_ms": 0.5}, {"model_bytes": 10}, {"predict_ms": 2}, {}):
+        asked = ask(engine, job_id)
+        assert asked is not None
+        trial_clerk.tell(engine, job_id, asked, Told(TrialStatus.COMPLETE, 1.0, value=1.0, facts=facts))
+    with transaction(engine) as session:
+        known = standing.of(session, job_id)
+    bounds = {"model_bytes": 10, "predict_ms": 1.0}
+    assert [trial.beyond for trial in standing.budgeted({"bounds": bounds}, known)] == [True, False, True, False]
+    assert not any(trial.beyond for trial in standing.budgeted({"bounds": {}}, known))
 
 
 def test_whoever_tells_the_last_trial_sets_the_job_going_again(engine: Engine) -> None:

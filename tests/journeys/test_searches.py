@@ -81,6 +81,20 @@ def test_a_job_in_the_midst_of_its_refit_can_be_cancelled(stack: RunningStack, t
     assert versions_of(stack, "cancelled-in-refit") == []
 
 
+def test_postgres_killed_inside_a_refit_loses_neither_trials_nor_the_version(
+    stack: RunningStack, tmp_path: Path
+) -> None:
+    job_id = with_a_long_refit(stack, tmp_path, "postgres-in-refit")
+    with database(stack) as looking:
+        looking.autocommit = True
+        eventually(lambda: checkpoint(looking, job_id, "tune") is not None, within=120, what="a refit")
+    stack.engines.postgres.kill()
+    assert stack.client.get(f"/v1/jobs/{job_id}").status_code == 503
+    stack.heal()
+    job = assert_sound(stack, job_id, attempts=range(1, 4))
+    assert job["search"]["trials"] == {"complete": 1}
+
+
 def test_the_store_away_during_trials_costs_none_of_them_an_attempt(stack: RunningStack, tmp_path: Path) -> None:
     stack.heal()
     spec = a_spec(

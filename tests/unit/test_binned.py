@@ -3,9 +3,11 @@
 import gc
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.modelling import matrix
+from workers.fitting.folds import divided
 from workers.trainers import TRAINERS, binned, catboost, xgboost
 from workers.trainers.contract import Company, Fold, Recipe
 
@@ -61,6 +63,22 @@ def test_another_matrix_weight_fold_or_binning_is_another_data_set(folder, tmp_p
     model_of(tmp_path, data, Fold(name="whole", train=Fold.of_parts(data).train, validation=None))
     model_of(tmp_path, data, params={"num_leaves": 7, "learning_rate": 0.3})
     assert len(list(folder.iterdir())) == 5
+
+
+def test_a_fold_of_the_same_name_with_other_rows_is_another_data_set(folder, tmp_path):
+    data = with_codes()
+    torn = [replace(data, block=block) for block in (None, np.arange(800) // 40)]
+    one, other = (divided(each, 5, seed=1)[0] for each in torn)
+    assert one.name == other.name
+    assert torn[0].key == torn[1].key
+    models = []
+    for shared in (folder, None):
+        binned.keep_in(shared, 10**9)
+        another_process()
+        model_of(tmp_path, torn[0], one)
+        another_process()
+        models.append(model_of(tmp_path, torn[1], other))
+    assert models[0] == models[1]
 
 
 @pytest.mark.parametrize("name", ["train.bin", "validation.bin", "about.json"])

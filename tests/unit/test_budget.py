@@ -63,6 +63,21 @@ def test_trials_that_failed_spend_patience_and_set_no_record() -> None:
     assert budget.why_over(search, asked=2, ended=best_then_bad[:2], elapsed=0) is None
 
 
+def test_trials_beyond_a_bound_set_no_record_and_spend_no_patience_before_one_is_within() -> None:
+    search = a_search(patience=2, max_seconds=None)
+    large = Ended("complete", -9.0, 1, beyond=True)
+    assert budget.why_over(search, asked=4, ended=[large] * 4, elapsed=0) is None
+    rising = [large, *ended(1, 1), large, *ended(1, 1, 1)[2:], large]
+    assert budget.why_over(search, asked=6, ended=rising, elapsed=0) is None
+    assert budget.why_over(search, asked=7, ended=[*rising, large], elapsed=0) == "patience"
+
+
+def test_no_time_is_kept_to_refit_what_cannot_be_chosen() -> None:
+    search = a_search(refit=True, refit_factor=1.0)
+    known = [Ended("complete", -9.0, 30.0, beyond=True), Ended("complete", 0.0, 10.0)]
+    assert budget.search_seconds(search, known) == pytest.approx(100 - 2.5 - 1.05 * 10)
+
+
 def test_a_refit_learns_from_more_rows_than_a_trial() -> None:
     rows = {"train": 700, "validation": 150}
     assert budget.refit_factor(rows, folds=0) == pytest.approx(850 / 700)

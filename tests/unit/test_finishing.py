@@ -65,6 +65,15 @@ def test_weights_count_as_repeated_rows_do():
     assert one.shift == pytest.approx(two.shift, abs=1e-4)
 
 
+def test_weights_in_small_units_count_as_rows_do():
+    y, p = overconfident(rows=500)
+    weights = np.random.default_rng(2).uniform(0.5, 2.0, 500)
+    weights /= weights.mean()
+    one, other = calibration(y, p, weights), calibration(y, p, weights / weights.sum())
+    assert (one.slope, one.shift) == pytest.approx((other.slope, other.shift), abs=1e-4)
+    assert calibration(y, p, np.zeros(500)) == Finish()
+
+
 def test_a_finish_survives_json_and_its_absence_is_none():
     finish = Finish("sigmoid", 0.3, -0.1, 0.42)
     assert Finish.of(json.loads(json.dumps(finish.document()))) == finish

@@ -63,12 +63,37 @@ def test_there_are_no_more_folds_than_rows_of_the_rarer_class():
     data = matrix("binary", rows=100)
     rare = np.zeros(100)
     rare[used(data)[:3]] = 1
-    assert resolved(replace(data, y=rare), 5, split={}) == 3
-    assert resolved(data, 0, split={"method": "time"}) == 0
+    assert resolved(replace(data, y=rare), 5, split={}, seed=1) == 3
+    assert resolved(data, 0, split={"method": "time"}, seed=1) == 0
     rare[used(data)[1:3]] = 0
     with pytest.raises(InvalidData) as caught:
-        resolved(replace(data, y=rare), 5, split={})
+        resolved(replace(data, y=rare), 5, split={}, seed=1)
     assert caught.value.stable_code == "too_few_rows_for_folds"
+
+
+def of_few_groups(groups, positive):
+    """Groups of 30 train and validation rows each, whose first row is negative; some hold positives too."""
+    data = matrix("binary", rows=30 * groups, seed=4)
+    block = np.arange(30 * groups) // 30
+    y = np.isin(block, positive) & (np.arange(30 * groups) % 30 > 10)
+    return replace(data, block=block, y=y.astype(float), part=np.where(block % 5 == 0, 1, 0).astype(np.int8))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_fold_leaves_two_classes_to_learn_from_though_few_groups_hold_both(seed):
+    data = of_few_groups(10, positive=(2, 7))
+    assert resolved(data, 5, split={}, seed=seed) == 2
+    for fold in divided(data, 2, seed=seed):
+        assert set(data.y[fold.train]) == {0.0, 1.0}
+    one = of_few_groups(10, positive=(2,))
+    assert resolved(one, 5, split={}, seed=seed, asked=False) == 0
+
+
+def test_rows_that_stand_alone_are_dealt_by_their_own_class():
+    data = matrix("multiclass", rows=300)
+    alone = replace(data, block=np.arange(300))
+    pairs = zip(divided(data, 5, seed=3), divided(alone, 5, seed=3), strict=True)
+    assert all(np.array_equal(one.validation, other.validation) for one, other in pairs)
 
 
 def test_folds_that_nobody_asked_for_give_way_to_the_validation_part(tmp_path):
@@ -79,15 +104,15 @@ def test_folds_that_nobody_asked_for_give_way_to_the_validation_part(tmp_path):
     done = train.run(after(ctx, split={"rows": rows, "method": "predefined"}))
     assert (done.output["folds"], codes(done)) == (0, {"fewer_folds"})
     with pytest.raises(InvalidData):
-        resolved(data, 5, split={})
+        resolved(data, 5, split={}, seed=1)
     with pytest.raises(InvalidData):
-        resolved(replace(data, part=np.where(data.part == 1, 0, data.part)), 5, split={}, asked=False)
+        resolved(replace(data, part=np.where(data.part == 1, 0, data.part)), 5, split={}, seed=1, asked=False)
 
 
 @pytest.mark.parametrize("method", ["time", "time_and_group"])
 def test_rows_in_order_of_time_are_not_divided_otherwise(method):
     with pytest.raises(InvalidSpec) as caught:
-        resolved(matrix("binary"), 5, split={"method": method})
+        resolved(matrix("binary"), 5, split={"method": method}, seed=1)
     assert caught.value.stable_code == "folds_across_time"
 
 

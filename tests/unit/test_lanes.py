@@ -88,6 +88,18 @@ def test_the_progress_shown_is_that_of_all_members(ctx):
     assert 0 < max(done for done, _total in shown) <= 3
 
 
+def test_refits_that_answer_too_slowly_leave_the_searchs_own_models(ctx, monkeypatch):
+    before = finals(replace(ctx, budget_ends=0.0), members_of(ctx), plan=plan_of(ctx))
+    bounds = ctx.spec.tuning.constraints.model_copy(update={"max_predict_ms": 2.0})
+    tuning = ctx.spec.tuning.model_copy(update={"constraints": bounds})
+    bounded = replace(ctx, spec=ctx.spec.model_copy(update={"tuning": tuning}))
+    for took, why in ((2.0, ""), (2.1, "too_slow")):
+        monkeypatch.setattr(lanes, "predict_ms", lambda *_asked, took=took: took)
+        found = finals(bounded, members_of(ctx), plan=plan_of(ctx))
+        assert [final.kept_for for final in found] == [why] * 3
+    assert [final.packed for final in found] == [final.packed for final in before]
+
+
 def breaking(error):
     """A fit that breaks with `error`."""
 

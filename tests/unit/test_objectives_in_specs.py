@@ -40,6 +40,16 @@ def test_a_searched_loss_is_refused_where_a_fixed_one_is():
     assert parsed({**spec("regression"), "tuning": {"max_trials": 3, "space": space}}).tuning.space["loss"].choices
 
 
+def test_the_first_fit_must_hold_too_what_the_searched_ones_can():
+    space = {"algorithm": {"type": "categorical", "choices": ["linear", "extra_trees"]}}
+    document = {**spec("regression", **MONOTONE), "tuning": {"max_trials": 3, "space": space}}
+    with pytest.raises(InvalidSpec) as refused:
+        parsed(document)
+    assert "the first fit is of training.algorithm, lightgbm here" in refused.value.violations[0].message
+    document["training"]["algorithm"] = "linear"
+    assert parsed(document).fitted_algorithms() == ["linear", "extra_trees"]
+
+
 @pytest.mark.parametrize("algorithm", ["catboost", "linear", "random_forest", "extra_trees"])
 def test_a_monotone_quantile_is_for_those_that_can_hold_it(algorithm: str):
     assert parsed(spec("regression", algorithm=algorithm, **MONOTONE)).training.algorithm == algorithm

@@ -11,10 +11,10 @@ def curve_of(level, *, start=0.4):
     return tuple((step, start + (level - start) * min(1.0, step / 250)) for step in range(10, 501, 10))
 
 
-def followed(history, curve, *, pruner, minimize=False, params=None):
+def followed(history, curve, *, pruner, rises=True, params=None):
     """The iteration at which the trial with `curve` is given up, or None."""
     spec = spec_of({"max_trials": 20, "pruner": pruner})
-    pruning = Pruning(spec, history, params=params or {}, minimize=minimize)
+    pruning = Pruning(spec, history, params=params or {}, rises=rises)
     return next((step for step, value in curve if pruning.hopeless(step, value)), None)
 
 
@@ -36,17 +36,16 @@ def test_nothing_is_pruned_unasked():
 def test_lower_may_be_better(pruner):
     falling = [(step, 1.4 - value) for step, value in curve_of(0.9)]
     history = [ended(number, {}, 0.5, curve=tuple(falling)) for number in range(9)]
-    assert followed(history, [(step, value + 0.4) for step, value in falling], pruner=pruner, minimize=True) is not None
-    assert followed(history, [(step, value - 0.1) for step, value in falling], pruner=pruner, minimize=True) is None
+    assert followed(history, [(step, value + 0.4) for step, value in falling], pruner=pruner, rises=False) is not None
+    assert followed(history, [(step, value - 0.1) for step, value in falling], pruner=pruner, rises=False) is None
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "auto"])
-def test_the_measure_that_is_watched_may_run_the_other_way(pruner):
-    losses = [(step, 1.0 - value) for step, value in curve_of(0.9)]
-    history = [ended(number, {}, 0.9, curve=tuple(losses)) for number in range(9)]
-    better = [(step, value - 0.05) for step, value in losses]
-    assert followed(history, better, pruner=pruner, minimize=False) is None
-    assert followed(history, [(step, value + 0.5) for step, value in losses], pruner=pruner, minimize=False) is not None
+def test_losses_that_rise_in_the_end_are_still_better_the_lower_they_are(pruner):
+    overfit = [(step, 0.6 - 0.3 * min(1.0, step / 100) + max(0.0, 0.002 * (step - 100))) for step in range(10, 501, 10)]
+    history = [ended(number, {}, 0.9, curve=tuple(overfit)) for number in range(12)]
+    assert followed(history, [(step, min(value, 0.3)) for step, value in overfit], pruner=pruner, rises=False) is None
+    assert followed(history, [(step, value + 0.5) for step, value in overfit], pruner=pruner, rises=False) is not None
 
 
 @pytest.mark.parametrize("pruner", ["median", "auto"])
@@ -59,6 +58,15 @@ def test_other_algorithms_are_no_peers(pruner):
     assert (
         followed(peers(12, algorithm="catboost"), curve_of(0.5), pruner=pruner, params={"algorithm": "xgboost"}) is None
     )
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "auto"])
+def test_fits_of_another_loss_are_no_peers(pruner):
+    history = peers(12, loss="poisson")
+    assert followed(history, curve_of(0.5), pruner=pruner) is None
+    assert followed(history, curve_of(0.5), pruner=pruner, params={"loss": "tweedie"}) is None
+    assert followed(history, curve_of(0.5), pruner=pruner, params={"loss": "poisson"}) is not None
+    assert followed(peers(12), curve_of(0.5), pruner=pruner, params={"loss": "auto"}) is not None
 
 
 def test_auto_waits_for_the_progress_that_the_learning_rate_makes():

@@ -291,6 +291,14 @@ def test_earlier_jobs_settings_are_tried_before_anything_is_learned():
     assert asked(spec, 1, running=[warm[0]], warm=warm) not in warm
 
 
+def test_earlier_jobs_settings_go_before_the_portfolio():
+    spec = spec_of({"max_trials": 60})
+    first, learned = asked(spec, 0), asked(spec, 40, [ended(0, asked(spec, 0), 0.5)])
+    assert first != learned
+    assert asked(spec, 0, warm=[learned]) == learned
+    assert asked(spec, 1, [ended(0, learned, 0.5)], warm=[learned]) == first
+
+
 def test_a_long_search_remembers_its_best_and_costs_no_more():
     spec = spec_of({"strategy": "bayesian", "max_trials": 900, "space": SPACE})
     history = [ended(0, {"learning_rate": 0.05, "num_leaves": 60}, 1.0)]

@@ -53,6 +53,19 @@ def spaces(draw, *, finite=False):
     return space
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "step"), [(0.01, 0.1, 0.01), (0.7, 0.8, 0.1), (0.1, 0.7, 0.2), (0.5, 0.95, 0.05), (0.0, 1.0, 0.3)]
+)
+def test_a_stepped_range_ends_with_its_last_whole_step(low, high, step):
+    space = {"colsample_bytree": {"type": "float", "low": low or 0.1, "high": high, "step": step}}
+    dimension = spec_of({"max_trials": 5, "space": space}).tuning.space["colsample_bytree"]
+    distribution = distribution_of(dimension)
+    steps = int((high - dimension.low) / step + 1e-9)
+    assert distribution.high == pytest.approx(dimension.low + steps * step, abs=1e-12)
+    assert at(distribution, 1 - 1e-9) == pytest.approx(distribution.high, abs=1e-12)
+    assert all(contains(distribution, value) for value in grid_values(dimension))
+
+
 @given(spaces(), st.sampled_from(["uniform", "sobol", "tpe"]), st.integers(0, 9))
 @settings(max_examples=40, deadline=None)
 def test_every_suggestion_is_inside_the_space_and_allowed(space, sampler, seed):

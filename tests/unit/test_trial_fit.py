@@ -111,8 +111,9 @@ def test_a_hopeless_trial_comes_back_pruned(tmp_path):
     peers = [TrialResult(n, "complete", {}, 1.0, 200, {}, curve=((50, 1.0), (100, 1.0))) for n in range(6)]
     fit = run_trial(ctx, params=PARAMS, history=peers)
     assert fit.pruned
-    assert fit.model_path is None
+    assert (fit.model_path, fit.value) == (None, None)
     assert fit.iterations == 100
+    assert fit.curve[-1][0] == 100
 
 
 def test_a_value_that_does_not_exist_fails_the_trial(tmp_path):

@@ -6,11 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Lock
 
+import numpy as np
+
 from app.spec.modelling import Constraints
+from trainhouse_loader.models import ensemble
 from workers.context import Context
 from workers.cores import WIDE_CELLS, threads_wanted
 from workers.fitting.choosing import Weighted
-from workers.fitting.fits import size_of
+from workers.fitting.fits import predict_ms, size_of
+from workers.fitting.keeping import within
 from workers.fitting.refit import Final, is_time, is_time_for_another, of_search, refitted
 from workers.fitting.rows import matrix_of
 from workers.search.plan import Plan
@@ -37,7 +41,7 @@ def finals(ctx: Context, members: Weighted, *, plan: Plan) -> list[Final]:
         return [replace(final, kept_for="not_asked") for final in found]
     bounded = ctx.spec.tuning.constraints != Constraints()
     twins = plan.ensemble > 1 and math.isfinite(ctx.budget_ends) and not bounded
-    return _small_enough(ctx, Lanes(ctx, found, twins=twins).run())
+    return _within_bounds(ctx, Lanes(ctx, found, twins=twins).run())
 
 
 class Lanes:
@@ -119,13 +123,20 @@ class Lanes:
         return replace(self._ctx, progress=progress)
 
 
-def _small_enough(ctx: Context, found: Sequence[Final]) -> list[Final]:
-    """`found` within `max_model_bytes`: where refits grew too large, with the search's own models, which kept to it."""
-    most = ctx.spec.tuning.constraints.max_model_bytes
-    if most is None or sum(size_of(final.packed) for final in found) <= most:
+def _within_bounds(ctx: Context, found: Sequence[Final]) -> list[Final]:
+    """`found` within the bounds: where refits grew too large or too slow, the search's own models, which kept to them."""
+    bounds, members = ctx.spec.tuning.constraints, [member for final in found for member in final.packed]
+    beyond = ""
+    if not within(bounds, {"model_bytes": size_of(members)}):
+        beyond = "too_large"
+    elif bounds.max_predict_ms is not None:
+        data = matrix_of(ctx)
+        took = predict_ms(data, np.flatnonzero(data.where("train")), [ensemble.opened(members)])
+        beyond = "" if within(bounds, {"predict_ms": took}) else "too_slow"
+    if not beyond:
         return list(found)
     return [
         final if final.rounds is None else replace(
-            of_search(ctx, final.contender, final.weight), seconds=final.seconds, kept_for="too_large",
+            of_search(ctx, final.contender, final.weight), seconds=final.seconds, kept_for=beyond,
         ) for final in found
     ]  # fmt: skip

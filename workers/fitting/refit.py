@@ -44,7 +44,8 @@ class Final:
         rounds: That the refit was given; None where there was no refit.
         refits: How many there were, each with a seed of its own.
         seconds: That they took.
-        kept_for: Why the search's own model answers alone: `not_asked`, `no_time`, `timed_out`, `too_large`, `failed`;
+        kept_for: Why the search's own model answers alone: `not_asked`, `no_time`, `timed_out`, `too_large`, `too_slow`,
+            `failed`;
             "" where it does not.
     """
 

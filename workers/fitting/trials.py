@@ -8,15 +8,18 @@ from typing import Any
 from app.errors import MachineError
 from trainhouse_loader.models import ensemble
 from workers.context import Context, TrialResult
-from workers.fitting.candidates import candidate_of, longest_fit, soft_deadline
+from workers.fitting.candidates import Candidate, candidate_of, longest_fit, most_rounds, recipe_of, soft_deadline
 from workers.fitting.fits import Scored, fit_and_score, packed_all, size_of
 from workers.fitting.following import Pruned, thinned
 from workers.fitting.keeping import save_predictions, within, worth_keeping
 from workers.fitting.rows import matrix_of, metric_for
+from workers.matrix.prepared import Prepared
 from workers.measures.metrics import lower_is_better
 from workers.search.facts import facts_of
 from workers.search.plan import planned
 from workers.search.pruning import Pruning
+from workers.trainers import TRAINERS
+from workers.trainers.contract import Fold
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class TrialFit:
     """What a trial found.
 
     Attributes:
-        value: The tuning metric on the scored rows; for a pruned trial the last one seen.
+        value: The tuning metric on the scored rows; None for a pruned trial, which is watched by the nearest measure
+            that its trainer has, not always by the metric.
         metrics: By name, the metrics on those rows that have a value; empty where pruned.
         iterations: Rounds that the model holds, or that ran until it was pruned.
         curve: (iteration, watched validation value), thinned.
@@ -34,7 +38,7 @@ class TrialFit:
         facts: What else the fit says of itself, as JSON; see `workers.fitting.fits.Scored`, and `model_bytes`.
     """
 
-    value: float
+    value: float | None
     metrics: Mapping[str, float]
     iterations: int
     curve: tuple[tuple[int, float], ...]
@@ -52,25 +56,33 @@ def run_trial(ctx: Context, *, params: Mapping[str, Any], history: Sequence[Tria
         MachineError: the library failed, or the tuning metric has no value (`no_value`).
         Cancelled, LeaseLost: whatever `ctx.progress` raises.
     """
-    minimize = lower_is_better(metric_for(ctx, matrix_of(ctx).task))
-    pruning = Pruning(ctx.spec, history, params=params, minimize=minimize)
+    data, candidate = matrix_of(ctx), candidate_of(ctx.spec, params)
+    minimize = lower_is_better(metric_for(ctx, data.task))
     most = longest_fit(ctx.spec, ctx.search)
     folds = int(ctx.outputs.get("train", {}).get("folds", 0))
+    pruning = None if folds else _pruning(ctx, data, candidate, params=params, history=history)
     try:
         scored = fit_and_score(
             ctx,
-            candidate_of(ctx.spec, params),
+            candidate,
             folds=folds,
             pruning=pruning,
             ends=lambda: soft_deadline(ctx, share=0.9, seconds=most),
         )
     except Pruned as ended:
-        iteration, value = ended.points[-1]
-        return TrialFit(value, {}, iteration, thinned(ended.points), None, pruned=True)
+        return TrialFit(None, {}, ended.points[-1][0], thinned(ended.points), None, pruned=True)
     if scored.value is None:
         reason = scored.metrics[scored.metric].get("reason")
         raise MachineError(f"The trial has no {scored.metric}: {reason}.", code="no_value")
     return _written(ctx, scored, history, minimize=minimize)
+
+
+def _pruning(
+    ctx: Context, data: Prepared, candidate: Candidate, *, params: Mapping[str, Any], history: Sequence[TrialResult]
+) -> Pruning:
+    recipe = recipe_of(ctx, data, candidate, rounds=most_rounds(ctx, data, candidate.algorithm))
+    rises = TRAINERS[candidate.algorithm].rises(data, Fold.of_parts(data), recipe)
+    return Pruning(ctx.spec, history, params=params, rises=rises)
 
 
 def _written(ctx: Context, scored: Scored, history: Sequence[TrialResult], *, minimize: bool) -> TrialFit:
@@ -81,7 +93,7 @@ def _written(ctx: Context, scored: Scored, history: Sequence[TrialResult], *, mi
     most = planned(ctx.spec, facts_of(ctx.outputs)).ensemble
     algorithm = scored.candidate.algorithm
     if not within(ctx.spec.tuning.constraints, scored.facts) or not worth_keeping(
-        ctx, fit.value, algorithm, history, most=most, minimize=minimize
+        ctx, scored.value, algorithm, history, most=most, minimize=minimize
     ):
         return fit
     predictions = ctx.workspace.scratch / "trial_predictions.npy"

@@ -26,7 +26,7 @@ LATE = 0.5
 
 @dataclass(frozen=True)
 class Peer:
-    """An ended trial of the same algorithm: its curve, higher is better, by progress (iterations × learning rate)."""
+    """An ended trial of the same algorithm and loss: its curve, higher is better, by progress (iterations × learning rate)."""
 
     rate: float
     points: tuple[tuple[int, float], ...]
@@ -48,15 +48,20 @@ class Peer:
 
 
 class Pruning:
-    """Follows one trial beside the ended ones; small evidence never gives a trial up."""
+    """Follows one trial beside the ended ones; small evidence never gives a trial up.
+
+    Args:
+        params: Of the trial.
+        rises: Whether the values that it is watched by are better the higher they are.
+    """
 
     def __init__(
-        self, spec: JobSpec, history: Sequence[TrialResult], *, params: Mapping[str, Any], minimize: bool
+        self, spec: JobSpec, history: Sequence[TrialResult], *, params: Mapping[str, Any], rises: bool
     ) -> None:
-        own = params.get("algorithm")
-        same = [trial for trial in history if trial.curve and trial.params.get("algorithm") == own]
+        own = _watched(params)
+        same = [trial for trial in history if trial.curve and _watched(trial.params) == own]
         self._hopeless = PRUNERS[spec.tuning.pruner]
-        self._sign = _direction(same) or (-1.0 if minimize else 1.0)
+        self._sign = 1.0 if rises else -1.0
         self._rate = _rate(params)
         whole = same if spec.tuning.pruner != "auto" else [trial for trial in same if trial.status == "complete"]
         self._peers = [
@@ -78,11 +83,9 @@ def _rate(params: Mapping[str, Any]) -> float:
     return float(params.get("learning_rate", 1.0))
 
 
-def _direction(trials: Sequence[TrialResult]) -> float | None:
-    """1 where the watched values rise as fits go on, -1 where they fall: trainers may watch another measure."""
-    rises = [trial.curve[-1][1] - trial.curve[0][1] for trial in trials]
-    signs = sum((rise > 0) - (rise < 0) for rise in rises)
-    return math.copysign(1.0, signs) if signs else None
+def _watched(params: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What decides by which measure a fit is watched, where the metric is one: of others the curves say nothing."""
+    return params.get("algorithm"), params.get("loss", "auto")
 
 
 Rule = Callable[[int, float, float, Sequence[Peer]], bool]

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import (
@@ -138,13 +139,18 @@ def distribution_of(dimension: Dimension) -> BaseDistribution:
     if dimension.choices is not None:
         return CategoricalDistribution(dimension.choices)
     low, high, step = dimension.low or 0.0, dimension.high or 0.0, dimension.step
-    # Optuna warns when the step does not divide the range; the last whole step is what it would use.
-    top = high if step is None else low + math.floor((high - low) / step + 1e-9) * step
+    top = high if step is None else _last(low, high, step)
     if dimension.type == "int":
         return IntDistribution(int(low), int(top), log=dimension.log, step=int(step or 1))
     with warnings.catch_warnings():  # its test of divisibility counts digits that a sum of floats does not have
         warnings.simplefilter("ignore")
         return FloatDistribution(low, max(low, top), log=dimension.log, step=step)
+
+
+def _last(low: float, high: float, step: float) -> float:
+    """The last whole step of the range, in decimals: of a sum of floats Optuna would see another digit, and fall short."""
+    steps = math.floor((high - low) / step + 1e-9)
+    return min(high, float(Decimal(str(low)) + steps * Decimal(str(step))))
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:

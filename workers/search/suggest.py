@@ -62,9 +62,9 @@ def _point(spec: JobSpec, number: int) -> dict[str, Any]:
 def _openings(
     spec: JobSpec, facts: Facts, space: Space, history: Sequence[TrialResult], warm: Sequence[Params]
 ) -> list[Params]:
-    """What is tried before anything is learned: the portfolio, where the caller names no ranges, and earlier jobs' best."""
+    """What is tried before anything is learned: earlier jobs' best, then the portfolio where the caller names no ranges."""
     known = [] if set(spec.tuning.space) - {"algorithm"} else auto.firsts(spec, facts, space, history)
-    return [*known, *(params for params in warm if space.holds(params))]
+    return [*(params for params in warm if space.holds(params)), *known]
 
 
 def _untried(openings: Sequence[Params], history: Sequence[TrialResult], running: Sequence[Params]) -> dict[str, Any]:

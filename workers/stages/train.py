@@ -30,11 +30,12 @@ def run(ctx: Context) -> Done:
     check_columns(ctx)
     if "onnx" in ctx.spec.registration.exports:
         encoder = load_encoder(ctx.workspace.get("encoder"))
-        unexportable.refuse(unexportable.kinds_of(encoder), ctx.spec.searched_algorithms())
+        unexportable.refuse(unexportable.kinds_of(encoder), ctx.spec.fitted_algorithms())
     wanted = planned(ctx.spec, facts_of(ctx.outputs)).folds
     folds = folding.resolved(
-        matrix_of(ctx), wanted, split=ctx.outputs.get("split", {}), asked=ctx.spec.tuning.folds != "auto"
-    )
+        matrix_of(ctx), wanted, split=ctx.outputs.get("split", {}), seed=ctx.seed,
+        asked=ctx.spec.tuning.folds != "auto",
+    )  # fmt: skip
     candidate = candidate_of(ctx.spec, ctx.spec.training.params)
     scored = fit_and_score(ctx, candidate, folds=folds, ends=lambda: soft_deadline(ctx, share=SHARE_OF_TIME))
     facts = {**scored.facts, **_put(ctx, scored)}

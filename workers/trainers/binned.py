@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any
 
 import lightgbm as lgb
+import numpy as np
 from lightgbm.basic import LightGBMError
 
 from workers.matrix.prepared import Prepared
@@ -61,7 +62,7 @@ def binned(data: Prepared, fold: Fold, settings: Mapping[str, Any], class_weight
     def made() -> Pair:
         if not _SHARED:
             return fresh(data, fold, settings, class_weight)
-        said = json.dumps([data.key, fold.name, class_weight, chosen, lgb.__version__])
+        said = json.dumps([data.key, _rows(fold), class_weight, chosen, lgb.__version__])
         place = _SHARED[0].path / hashlib.sha256(said.encode()).hexdigest()
         found = _read(place, _about(data, settings), has_validation=fold.validation is not None)
         if found is None:
@@ -144,6 +145,14 @@ def _intact(place: Path) -> bool:
     if sums != {name: _sum(place / name) for name in sums}:
         raise ValueError("a data set is damaged")
     return True
+
+
+def _rows(fold: Fold) -> str:
+    """A digest of the fold's rows: those of one name differ between jobs whose rows are kept together differently."""
+    found = hashlib.blake2b(digest_size=16)
+    for rows in (fold.train, fold.validation):
+        found.update(b"-" if rows is None else len(rows).to_bytes(8) + np.ascontiguousarray(rows).tobytes())
+    return found.hexdigest()
 
 
 def _sum(path: Path) -> int:

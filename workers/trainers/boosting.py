@@ -60,7 +60,7 @@ def watched(data: Prepared, fold: Fold, recipe: Recipe, known: Mapping[str, Meas
 
 
 def _of_one_class(data: Prepared, fold: Fold) -> bool:
-    return fold.validation is not None and np.ptp(data.y[fold.validation]) == 0.0
+    return fold.validation is not None and len(np.unique(data.y[fold.validation])) == 1
 
 
 def target_of(data: Prepared, fold: Fold, recipe: Recipe) -> Floats:

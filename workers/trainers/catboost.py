@@ -45,14 +45,16 @@ class CatboostTrainer(CatboostFormat):
         """See `Trainer.space`."""
         return default_space("catboost", task, rows)
 
+    def rises(self, data: Prepared, fold: Fold, recipe: Recipe) -> bool:
+        """See `Trainer.rises`."""
+        return _measure(data, fold, recipe).higher_is_better
+
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> CatboostFitted:
         """See `Trainer.fit`."""
         catboost = library("catboost")
         y = target_of(data, fold, recipe)
         _check_features(data, fold)
-        measure = watched(data, fold, recipe, MEASURES)
-        if (kind := minimised(data, recipe)) in LOGARITHMIC:  # CatBoost would compare the logarithms with the target
-            measure = MEASURES[kind]
+        measure = _measure(data, fold, recipe)
         rounds = Rounds(company, recipe, higher_is_better=measure.higher_is_better)
         with tempfile.TemporaryDirectory() as folder:
             follower = _Follower(rounds, measure.name, Path(folder) / SNAPSHOT, company.resume)
@@ -73,8 +75,14 @@ class CatboostTrainer(CatboostFormat):
             model.shrink(ntree_end=rounds.kept)
         return CatboostFitted(
             iterations=model.tree_count_, timed_out=rounds.timed_out, model=model, classes=len(data.classes),
-            logarithmic=kind in LOGARITHMIC, categorical=data.categorical, threads=company.threads,
+            logarithmic=minimised(data, recipe) in LOGARITHMIC, categorical=data.categorical, threads=company.threads,
         )  # fmt: skip
+
+
+def _measure(data: Prepared, fold: Fold, recipe: Recipe) -> Measure:
+    """What a fit is watched by; for a logarithmic loss that loss, for CatBoost would compare logarithms with the target."""
+    kind = minimised(data, recipe)
+    return MEASURES[kind] if kind in LOGARITHMIC else watched(data, fold, recipe, MEASURES)
 
 
 def booster_params(data: Prepared, y: Floats, recipe: Recipe, measure: Measure) -> dict[str, Any]:

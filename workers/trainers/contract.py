@@ -109,6 +109,10 @@ class Trainer(Format, Protocol):
         """The default search space of `task` on `rows` training rows, by parameter name."""
         ...
 
+    def rises(self, data: Prepared, fold: Fold, recipe: Recipe) -> bool:
+        """Whether the validation value that such a fit is watched by is better the higher it is."""
+        ...
+
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> Fitted:
         """Fits on the train rows of `fold`; its validation rows, where it has any, decide when to stop.
 

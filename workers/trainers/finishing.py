@@ -24,6 +24,10 @@ def calibration(y: Floats, p: Floats, weights: Floats | None = None) -> Finish:
     https://arxiv.org/abs/1706.04599). Where neither helps, answers are left alone.
     """
     counts = np.ones(len(y)) if weights is None else weights
+    if not counts.sum() > 0:
+        return Finish()
+    # Platt's targets count rows: weights may stand for several, but in units so small that all come to less they do not.
+    counts = counts / min(1.0, float(counts.mean()))
     if p.shape[1] > 2:
         own = y.astype(np.int64)
 

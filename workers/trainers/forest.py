@@ -23,7 +23,7 @@ from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
 from workers.trainers.contract import Company, Fold, Recipe
 from workers.trainers.growing import Grower, Kind
-from workers.trainers.watching import Watch
+from workers.trainers.watching import Watch, rises
 
 SMALL_ROWS = 50_000
 TREES_AT_A_TIME = 8
@@ -40,6 +40,10 @@ class ForestTrainer(ForestFormat):
     def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
         """See `Trainer.space`."""
         return default_space(self.kind, task, rows)
+
+    def rises(self, data: Prepared, fold: Fold, recipe: Recipe) -> bool:  # noqa: ARG002  # of every fold
+        """See `Trainer.rises`."""
+        return rises(data, recipe)
 
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> ForestFitted:
         """See `Trainer.fit`."""

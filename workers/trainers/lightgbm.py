@@ -45,6 +45,10 @@ class LightgbmTrainer(LightgbmFormat):
         """See `Trainer.space`."""
         return default_space("lightgbm", task, rows)
 
+    def rises(self, data: Prepared, fold: Fold, recipe: Recipe) -> bool:
+        """See `Trainer.rises`."""
+        return watched(data, fold, recipe, MEASURES).higher_is_better
+
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> LightgbmFitted:
         """See `Trainer.fit`."""
         y = target_of(data, fold, recipe)

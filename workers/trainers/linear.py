@@ -23,7 +23,7 @@ from workers.trainers.contract import Company, Fold, Recipe, directions, train_w
 from workers.trainers.losses import losses
 from workers.trainers.scaling import class_shares, counted_target, standard_target
 from workers.trainers.solving import MOST_STEPS, Enough, Problem, solve
-from workers.trainers.watching import Watch
+from workers.trainers.watching import Watch, rises
 
 TOLD_EVERY = 5
 """Steps between two looks at the validation rows."""
@@ -37,6 +37,10 @@ class LinearTrainer(LinearFormat):
     def space(self, task: TaskType, rows: int) -> Mapping[str, Dimension]:
         """See `Trainer.space`."""
         return default_space("linear", task, rows)
+
+    def rises(self, data: Prepared, fold: Fold, recipe: Recipe) -> bool:  # noqa: ARG002  # of every fold
+        """See `Trainer.rises`."""
+        return rises(data, recipe)
 
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> LinearFitted:
         """See `Trainer.fit`."""

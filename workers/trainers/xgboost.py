@@ -42,6 +42,10 @@ class XgboostTrainer(XgboostFormat):
         """See `Trainer.space`."""
         return default_space("xgboost", task, rows)
 
+    def rises(self, data: Prepared, fold: Fold, recipe: Recipe) -> bool:
+        """See `Trainer.rises`."""
+        return watched(data, fold, recipe, MEASURES).higher_is_better
+
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> XgboostFitted:
         """See `Trainer.fit`."""
         xgb = library("xgboost")
