@@ -43,7 +43,9 @@ class Settings(BaseSettings):
     max_strikes: int = Field(default=3, ge=1, description="claims in a row without progress before a job is poison")
     scratch_dir: Path = Field(default=Path("/tmp/trainhouse"), description="worker-local cache of blobs")  # noqa: S108
     scratch_bytes: int = Field(default=8 * 1024**3, ge=1)
-    worker_threads: int = Field(default=1, ge=1, description="upper bound of threads of one fit in this worker")
+    worker_threads: int | None = Field(
+        default=None, ge=1, description="upper bound of threads of one fit in this worker; without it, the cores"
+    )
     cores: int | None = Field(
         default=None, ge=1, description="cores that all fits of this machine share; without it, those it may run on"
     )

@@ -5,7 +5,6 @@ Every write names the fence that the claim got; a worker whose lease was taken o
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, case, func, or_, select, update
@@ -20,6 +19,7 @@ from app.secrets import Vault
 from app.states import JobStatus, StageStatus, TrialStatus
 from app.tables import Job, JobStage, Trial
 from workers.context import Blob
+from workers.loading import counted_from
 from workers.onward import Settlement, begin, keep, let_go, note, onward, record
 
 SECOND = func.make_interval(0, 0, 0, 0, 0, 0, 1)
@@ -27,7 +27,7 @@ SECOND = func.make_interval(0, 0, 0, 0, 0, 0, 1)
 
 @dataclass(frozen=True)
 class Claim:
-    """A live lease on a job. `fence` guards every write."""
+    """A live lease on a job. `fence` guards every write; `seconds_used` are those of `resources.max_seconds`."""
 
     job_id: str
     project_id: str
@@ -37,7 +37,7 @@ class Claim:
     attempt: int
     strikes: int
     spec: Mapping[str, Any]
-    started_at: datetime
+    seconds_used: float
 
 
 def claim(engine: Engine, job_id: str, *, owner: str, lease_seconds: float) -> Claim | None:
@@ -60,7 +60,8 @@ def claim(engine: Engine, job_id: str, *, owner: str, lease_seconds: float) -> C
             started_at=func.coalesce(Job.started_at, func.now()), revision=Job.revision + 1,
         )
         .returning(
-            Job.project_id, Job.model, Job.fence, Job.attempt, Job.strikes, Job.spec, Job.started_at
+            Job.project_id, Job.model, Job.fence, Job.attempt, Job.strikes, Job.spec,
+            func.extract("epoch", func.now() - counted_from(job_id)).label("seconds_used"),
         )
     )  # fmt: skip
     with transaction(engine) as session:
@@ -71,8 +72,9 @@ def claim(engine: Engine, job_id: str, *, owner: str, lease_seconds: float) -> C
         if row.attempt > 1:
             note(session, job_id, f"attempt {row.attempt} begins on {owner}", level="warning")
         return Claim(
-            job_id, row.project_id, row.model, owner, row.fence, row.attempt, row.strikes, row.spec, row.started_at
-        )
+            job_id, row.project_id, row.model, owner, row.fence, row.attempt, row.strikes, row.spec,
+            float(row.seconds_used),
+        )  # fmt: skip
 
 
 def held(session: Session, claim: Claim) -> Job:

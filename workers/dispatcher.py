@@ -32,6 +32,7 @@ from app.tables import Delivery, IdempotencyKey, Job, Trial
 from app.telemetry import configure_logs
 from workers import clerk, standing
 from workers.clerk import SECOND
+from workers.loading import counted_from
 from workers.main import celery as celery_app
 
 log = structlog.get_logger()
@@ -195,7 +196,7 @@ def _end_lost(session: Session) -> None:
         jobs.end_cancelled(session, job)
     limit = func.make_interval(0, 0, 0, 0, 0, 0, Job.spec["resources"]["max_seconds"].as_float())
     late = select(Job).where(
-        and_(Job.waits_on == "trials", Job.status == JobStatus.RUNNING), Job.started_at + limit < func.now()
+        and_(Job.waits_on == "trials", Job.status == JobStatus.RUNNING), counted_from(Job.id) + limit < func.now()
     )
     for job in session.scalars(late.with_for_update(skip_locked=True)):
         clerk.end_failed(session, job, DeadlineExceeded(hint="Raise resources.max_seconds."), stage="tune")

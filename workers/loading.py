@@ -86,6 +86,15 @@ def began_expression(job_id: str) -> Any:
     return case((began.is_not(None), func.greatest(began, retried)))
 
 
+def counted_from(job_id: Any) -> Any:
+    """From when `resources.max_seconds` count: the job's start, or its last retry or review where that came later.
+
+    Nobody's time to decide is the job's, and whoever retries gives it all its seconds again.
+    """
+    turns = (Event.job_id == job_id) & Event.type.in_(("job.retried", "review.decided"))
+    return func.greatest(Job.started_at, select(func.max(Event.at)).where(turns).scalar_subquery())
+
+
 def artifacts_of(session: Session, job_id: str) -> dict[str, Blob]:
     """The job's artifacts by name."""
     rows = session.scalars(select(Artifact).where(Artifact.job_id == job_id))
@@ -109,7 +118,7 @@ def results(rows: Iterable[Trial]) -> list[TrialResult]:
 def _load_sources(session: Session, vault: Vault, project_id: str, loaded: Loaded) -> None:
     for source in loaded.spec.data.sources.values():
         if isinstance(source, DatasetSource):
-            _load_dataset(session, source.dataset_id, loaded)
+            _load_dataset(session, project_id, source.dataset_id, loaded)
             continue
         if source.connection is None:
             continue
@@ -125,8 +134,10 @@ def _load_sources(session: Session, vault: Vault, project_id: str, loaded: Loade
         loaded.connections[row.name] = ConnectionRef(row.name, row.kind, row.config, secret)
 
 
-def _load_dataset(session: Session, dataset_id: str, loaded: Loaded) -> None:
-    dataset = session.get_one(Dataset, dataset_id)
+def _load_dataset(session: Session, project_id: str, dataset_id: str, loaded: Loaded) -> None:
+    dataset = session.get(Dataset, dataset_id)
+    if dataset is None or dataset.project_id != project_id:
+        raise InvalidData(f"There is no data set {dataset_id} in this project.", code="unknown_dataset")
     blob = Blob(dataset.digest or "", dataset.size_bytes or 0)
     loaded.datasets[dataset.id] = DatasetRef(dataset.id, blob, dataset.format, dataset.filename)
 
@@ -135,7 +146,7 @@ def _reference(session: Session, job: Job, loaded: Loaded) -> Champion | None:
     """The version that drift is measured from; a data set as reference is loaded beside the sources."""
     kind, _, name = loaded.spec.validation.drift.reference.partition(":")
     if kind == "dataset":
-        _load_dataset(session, name, loaded)
+        _load_dataset(session, job.project_id, name, loaded)
     if kind != "version":
         return loaded.champion if kind == "champion" else None
     return _as_champion(
@@ -150,7 +161,7 @@ def _reference(session: Session, job: Job, loaded: Loaded) -> Champion | None:
 
 
 def _tested(session: Session, job: Job, loaded: Loaded) -> tuple[Blob, ...]:
-    """What the split stages of the model's versions, or of those before the original, wrote down of the rows that judged them."""
+    """What the split stages of the model's versions wrote down of the rows that judged them; a reproduction's original saw some."""
     spec, original = loaded.spec, loaded.original
     if not spec.task.id_columns or spec.split.tested_rows == "allow":
         return ()
@@ -161,7 +172,8 @@ def _tested(session: Session, job: Job, loaded: Loaded) -> tuple[Blob, ...]:
         .order_by(ModelVersion.version)
     )
     rows = session.scalars(query if original is None else query.where(ModelVersion.version < original.version))
-    return tuple(Blob(row.digest, row.size_bytes, row.media_type) for row in rows)
+    seen = None if original is None else original.outputs.get("split", {}).get("tested_before")
+    return tuple(Blob(row.digest, row.size_bytes, row.media_type) for row in rows if seen is None or row.digest in seen)
 
 
 def _original(session: Session, job: Job) -> Original | None:

@@ -15,7 +15,7 @@ from app.moves import move_job, touch
 from app.registry import service as registry
 from app.reviews import service as reviews
 from app.secrets import Vault
-from app.states import STAGES, STAGES_OF, JobStatus, StageStatus
+from app.states import STAGES_OF, JobStatus, StageStatus
 from app.tables import Artifact, Job, JobLog, JobStage
 from workers.context import Blob, DeploymentRequested, Done, FanOut, Outcome, Refused, Registered, Skipped
 from workers.loading import began_expression
@@ -112,7 +112,8 @@ def onward(
         case FanOut() as wanted:
             stage.duration_seconds = (stage.duration_seconds or 0.0) + settlement.duration_seconds
             job.search = {**settlement.search, **asdict(wanted), "began_at": _budget_began(session, job)}
-            fraction = STAGES.index(stage.name) / len(STAGES)
+            stages = STAGES_OF[job.kind]
+            fraction = stages.index(stage.name) / len(stages)
             job.progress = {"done": 0, "total": wanted.trials, "fraction": fraction, "eta_seconds": None}
             let_go(job, waits_on="trials")
             touch(session, job)

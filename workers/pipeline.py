@@ -74,8 +74,7 @@ def run_job(room: Room, job_id: str) -> None:
 
 
 def _carry(room: Room, claim: Claim) -> None:
-    limit = claim.spec["resources"]["max_seconds"]
-    deadline = room.job_deadline(started_at_epoch=claim.started_at.timestamp(), limit_seconds=limit)
+    deadline = time.monotonic() + claim.spec["resources"]["max_seconds"] - claim.seconds_used
     lease = room.settings.lease_seconds
 
     def last_words(word: Exception) -> None:
@@ -90,6 +89,7 @@ def _carry(room: Room, claim: Claim) -> None:
         work: Work | None = None
         try:
             _refuse_poison(room, claim)
+            _refuse_late(deadline)
             work = Work(room, claim, load(room.engine, room.vault, claim.job_id), keeper, deadline)
             stage = work.loaded.next_stage
             if stage is not None:
@@ -111,6 +111,12 @@ def _refuse_poison(room: Room, claim: Claim) -> None:
             f"The job ended its worker {room.settings.max_strikes} times in a row without finishing a stage.",
             hint="Its last stage and its log say where; smaller data or fewer threads may help.",
         )
+
+
+def _refuse_late(deadline: float) -> None:
+    """Nothing, while there is time: a job that is put back each time before its stage looks at the clock ends here."""
+    if time.monotonic() > deadline:
+        raise DeadlineExceeded(hint="Raise resources.max_seconds, or ask for less; then retry the job.")
 
 
 def _one_stage(work: Work, stage: str) -> str | None:

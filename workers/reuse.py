@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import rfc8785
-
+from app.receipts import canonical
 from workers.context import Champion, Context
 from workers.sources import VERSIONS
 
@@ -72,7 +71,7 @@ def key_of(stage: str, ctx: Context) -> Key:
 
 
 def _digest(value: Any) -> str:
-    return "sha256:" + hashlib.sha256(rfc8785.dumps(value)).hexdigest()
+    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
 
 
 def _without_names(spec: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What one worker process holds for all its tasks: settings, database, store, cache, vault."""
 
 import os
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 from secrets import token_hex
@@ -37,11 +36,8 @@ class Room:
     @property
     def most_threads(self) -> int:
         """The most threads of one fit in this process."""
-        return min(self.settings.worker_threads, cores.count(self.settings.cores))
-
-    def job_deadline(self, *, started_at_epoch: float, limit_seconds: float) -> float:
-        """The reading of `time.monotonic()` at which a job that started then has used up its seconds."""
-        return time.monotonic() + limit_seconds - (time.time() - started_at_epoch)
+        count = cores.count(self.settings.cores)
+        return min(self.settings.worker_threads or count, count)
 
 
 @lru_cache

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import rfc8785
-
+from app.receipts import canonical
 from app.states import STAGES_OF
 from workers.budget import first_fit_seconds
 from workers.checkpoints import StoredCheckpoints
@@ -110,7 +109,7 @@ def checkpoints_for(work: Work, workspace: JobWorkspace, stage: str) -> Checkpoi
 def subject_of(loaded: Loaded, what: Any) -> str:
     """The digest of all that decides what a fit gives: the spec, the matrix, and `what` is fitted."""
     matrix = loaded.artifacts["matrix"].digest
-    return "sha256:" + hashlib.sha256(rfc8785.dumps([loaded.spec_digest, matrix, what])).hexdigest()
+    return "sha256:" + hashlib.sha256(canonical([loaded.spec_digest, matrix, what])).hexdigest()
 
 
 def begin_budget(loaded: Loaded) -> None:

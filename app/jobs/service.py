@@ -183,8 +183,11 @@ def retry(session: Session, job: Job, *, by: str) -> None:
     move_job(session, job, JobStatus.QUEUED, "retried by the caller")
     job.error = job.finished_at = None
     job.attempt, job.strikes, job.due_at = job.attempt + 1, 0, func.now()
-    for row in session.scalars(select(JobStage).where(JobStage.job_id == job.id)):
-        if row.status in {StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.RUNNING}:
+    rows = session.scalars(select(JobStage).where(JobStage.job_id == job.id).order_by(JobStage.position)).all()
+    # What was skipped before the stage that failed, such as a search that nobody asked for, stays so.
+    failed = next((row.position for row in rows if row.status in {StageStatus.FAILED, StageStatus.RUNNING}), 0)
+    for row in rows:
+        if row.position >= failed and row.status in {StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.RUNNING}:
             row.status, row.summary = StageStatus.PENDING, None
     events.append(session, job.project_id, type="job.retried", job_id=job.id, data={"by": by})
     events.ring(session)

@@ -9,17 +9,19 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from app import events
 from app.db import transaction
-from app.errors import Conflict, InvalidData, LeaseLost, StoreUnavailable
+from app.errors import Conflict, DeadlineExceeded, InvalidData, LeaseLost, StoreUnavailable
 from app.jobs import service as jobs
 from app.moves import move_job
+from app.reviews import service as reviews
 from app.secrets import Vault
 from app.states import STAGES, JobStatus
 from app.tables import Job, JobStage
 from tests.engine.rows import LEASE_SECONDS, a_job, events_of, let_the_lease_run_out, make_due, the_job
-from workers import clerk
+from workers import clerk, dispatcher
 from workers.clerk import Claim
-from workers.context import Blob, Done, FanOut, Refused, Registered
+from workers.context import Blob, Done, FanOut, Refused, Registered, Skipped
 from workers.onward import Settlement
 
 URL = "http://house.test"
@@ -208,6 +210,93 @@ def test_a_failed_job_says_why_and_a_retry_resumes_at_the_stage_that_failed(engi
     clerk.fail(engine, take(engine, job_id), InvalidData("still one class"), stage="split")
     ids = [event_id for kind, event_id in events_of(engine, job_id) if kind == "job.failed"]
     assert len(ids) == len(set(ids)) == 2
+
+
+def ago(engine: Engine, job_id: str, hours: int) -> None:
+    """Lets the job have started, and all that happened to it have happened, so long ago."""
+    with transaction(engine) as session:
+        for change in ("update jobs set started_at = started_at - make_interval(hours => :hours) where id = :id",
+                       "update events set at = at - make_interval(hours => :hours) where job_id = :id"):  # fmt: skip
+            session.execute(text(change), {"hours": hours, "id": job_id})
+
+
+def test_a_claim_says_how_many_of_the_jobs_seconds_are_used(engine: Engine) -> None:
+    job_id = a_job(engine)
+    claim = take(engine, job_id)
+    assert claim.seconds_used == 0.0
+    clerk.put_back(engine, claim, "it broke", after_seconds=0, charged=True)
+    ago(engine, job_id, 2)
+    assert take(engine, job_id).seconds_used == pytest.approx(7_200, abs=60)
+
+
+def test_a_retry_gives_the_job_all_its_seconds_again(engine: Engine) -> None:
+    job_id = a_job(engine)
+    clerk.fail(engine, take(engine, job_id), DeadlineExceeded(), stage="ingest")
+    ago(engine, job_id, 30)
+    with transaction(engine) as session:
+        jobs.retry(session, session.get_one(Job, job_id, with_for_update=True), by="key")
+    assert take(engine, job_id).seconds_used == pytest.approx(0, abs=60)
+
+
+def test_the_time_that_a_person_takes_to_decide_is_not_the_jobs(engine: Engine) -> None:
+    job_id = a_job(engine)
+    claim = take(engine, job_id)
+    carry_to(engine, claim, "gate")
+    settle(
+        engine, claim, "gate", Refused(Done(facts={"gate": {"verdict": "fail", "rules": []}}), "review", {"rules": []})
+    )
+    ago(engine, job_id, 30)
+    job = the_job(engine, job_id)
+    with transaction(engine) as session:
+        reviews.decide(
+            session, job.project_id, review_id=str(job.review_id), decision="approve", reason="good", decided_by="key_2"
+        )
+    approved = take(engine, job_id)
+    assert approved.seconds_used == pytest.approx(0, abs=60)
+
+
+def test_a_search_past_the_jobs_seconds_is_ended_and_a_retried_one_is_not(engine: Engine) -> None:
+    jobs_of = []
+    for _job in range(2):
+        job_id = a_job(engine, resources={"max_seconds": 60})
+        claim = take(engine, job_id)
+        carry_to(engine, claim, "tune")
+        settle(engine, claim, "tune", FanOut(trials=3, parallel=2, minimize=True))
+        ago(engine, job_id, 1)
+        jobs_of.append(job_id)
+    late, retried = jobs_of
+    with transaction(engine) as session:
+        job = session.get_one(Job, retried)
+        events.append(session, job.project_id, type="job.retried", job_id=retried, data={"by": "key"})
+    with transaction(engine) as session:
+        dispatcher._end_lost(session)
+    assert the_job(engine, late).status == JobStatus.FAILED
+    assert the_job(engine, retried).status == JobStatus.RUNNING
+
+
+def test_a_retry_keeps_what_was_skipped_and_what_was_approved_before_the_stage_that_failed(engine: Engine) -> None:
+    job_id = a_job(engine)
+    claim = take(engine, job_id)
+    carry_to(engine, claim, "tune")
+    settle(engine, claim, "tune", Skipped(reason="nothing was asked for"))
+    settle(engine, claim, "evaluate")
+    settle(
+        engine, claim, "gate", Refused(Done(facts={"gate": {"verdict": "fail", "rules": []}}), "review", {"rules": []})
+    )
+    job = the_job(engine, job_id)
+    with transaction(engine) as session:
+        reviews.decide(
+            session, job.project_id, review_id=str(job.review_id), decision="approve", reason="good", decided_by="key_2"
+        )
+    approved = take(engine, job_id)
+    clerk.begin_stage(engine, approved, "register")
+    clerk.fail(engine, approved, DeadlineExceeded(), stage="register")
+    with transaction(engine) as session:
+        jobs.retry(session, session.get_one(Job, job_id, with_for_update=True), by="key")
+        stages = {row.name: row.status for row in session.query(JobStage).filter_by(job_id=job_id)}
+    assert (stages["tune"], stages["gate"], stages["register"], stages["deploy"]) == (
+        "skipped", "succeeded", "pending", "pending",
+    )  # fmt: skip
 
 
 def test_what_a_failed_stage_had_made_is_kept_with_the_job(engine: Engine) -> None:

@@ -2,12 +2,13 @@
 
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
 import redis
 
-from tests.driver import RunningStack, eventually
+from tests.driver import RunningStack, agreed, eventually
 from tests.journeys.soundness import a_spec, a_table, assert_sound, database
 
 STORE_AWAY_SECONDS = 30.0
@@ -69,6 +70,21 @@ def test_postgres_stopped_at_once_in_the_middle_of_jobs(stack: RunningStack, tmp
         stack.heal()
     for job_id in jobs:
         assert_sound(stack, job_id, attempts=range(1, 4))
+
+
+def test_a_source_that_never_answers_ends_its_job_by_the_clock(stack: RunningStack) -> None:
+    stack.heal()
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, and not listening: every attempt is refused at once
+        config = {
+            "host": "127.0.0.1", "port": nobody.getsockname()[1], "database": "d", "user": "u", "sslmode": "disable",
+        }  # fmt: skip
+        made = {"name": "nobody", "kind": "postgres", "config": config, "secret": {"password": "p"}}
+        agreed(stack.client.post("/v1/connections", json=made))
+        source = {"kind": "database", "connection": "nobody", "query": "select 1 as a, 1 as y"}
+        spec = a_spec("", "source-away", data={"sources": {"t": source}}, resources={"max_seconds": 6})
+        job = stack.client.wait(stack.client.submit(spec), timeout=60)
+    assert (job["status"], job["error"]["code"], job["error"]["stage"]) == ("failed", "deadline_exceeded", "ingest")
 
 
 def test_the_store_away_for_half_a_minute_costs_no_attempt(stack: RunningStack, tmp_path: Path) -> None:

@@ -133,6 +133,15 @@ def test_an_artifact_that_is_gone_or_altered_is_made_again(stack: RunningStack, 
     assert client.get_object(bucket, key).read() == whole
 
 
+def test_what_was_deleted_with_its_version_is_made_again(stack: RunningStack, dataset: str) -> None:
+    spec = {**a_spec(dataset, "reuse-deleted"), "registration": {"aliases": []}}
+    done(stack, spec)
+    assert stack.client.delete("/v1/models/reuse-deleted/versions/1").status_code in {200, 204}
+    second = done(stack, spec)
+    assert cached(second) == []
+    assert cached(done(stack, spec)) == PREPARED
+
+
 def test_nobody_takes_over_what_another_project_did(stack: RunningStack, dataset: str, tmp_path: Any) -> None:
     done(stack, a_spec(dataset, "reuse-mine"))
     with closing(another_project(stack)) as stranger:
