@@ -245,11 +245,16 @@ async def page(
     except (ValueError, UnicodeError, RecursionError, binascii.Error):
         after = None
     sound = isinstance(after, list) and 0 < len(after) <= 3 and all(
-        (isinstance(key, str) and "\x00" not in key) or (type(key) is int and abs(key) < 2**62) for key in after
+        (isinstance(key, str) and _storable(key)) or (type(key) is int and abs(key) < 2**62) for key in after
     )  # fmt: skip
     if not sound:
         raise InvalidRequest("That cursor is not one of this service's.", code="invalid_cursor")
     return Page(limit, after)
+
+
+def _storable(text: str) -> bool:
+    """Whether Postgres can be asked for `text`."""
+    return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 PageDep = Annotated[Page, Depends(page)]

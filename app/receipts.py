@@ -15,15 +15,28 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 FORMAT = "trainhouse-receipt-1"
+MOST_EXACT = 2**53 - 1
 
 
 class Broken(Exception):
     """A receipt, or a chain of them, is not what was signed; the text says where and how."""
 
 
-def canonical(document: Mapping[str, Any]) -> bytes:
-    """The bytes that are digested and signed."""
-    return rfc8785.dumps(dict(document))
+def canonical(document: Any) -> bytes:
+    """The bytes that are digested and signed: canonical JSON (RFC 8785), whose numbers are all floats.
+
+    An integer beyond 2**53 - 1 is the float nearest to it: a database and other readers of JSON write floats that large
+    as integers.
+    """
+    return rfc8785.dumps(_as_floats(document))
+
+
+def _as_floats(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _as_floats(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_floats(inner) for inner in value]
+    return float(value) if isinstance(value, int) and abs(value) > MOST_EXACT else value
 
 
 def digest_of(document: Mapping[str, Any]) -> str:
@@ -64,7 +77,9 @@ def verify(receipt: Mapping[str, Any], *, public_key: str | None = None) -> None
         named = receipt["public_key"]
         key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key or named, validate=True))
         content, known, format_ = canonical(document), receipt["digest"], document.get("format")
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error, rfc8785.CanonicalizationError) as error:
+    except (
+        KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, binascii.Error, rfc8785.CanonicalizationError,
+    ) as error:  # fmt: skip
         raise Broken(f"it is no receipt: {type(error).__name__}") from None
     if format_ != FORMAT:
         raise Broken(f"its format is {format_!r}, and this reads {FORMAT}")

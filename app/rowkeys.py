@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 SIZE = 8
-WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?")
+WHOLE = re.compile(r"[+-]?\d{1,400}(\.0*)?")
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?")
 MOST_EXACT = 2.0**53

@@ -237,14 +237,12 @@ class S3Store:
         return self._public.presigned_put_object(self.bucket, key, expires=timedelta(seconds=seconds))
 
     def adopt(self, project_id: str, key: str) -> tuple[str, int]:
-        """Moves an uploaded object to the key of its digest; returns (digest, size in bytes)."""
+        """Copies an uploaded object to the key of its digest; returns (digest, size in bytes)."""
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder, "upload")
             with _translated():
                 self._client.fget_object(self.bucket, key, str(local))
-            stored = self.put(project_id, local)
-        self.discard(key)
-        return stored
+            return self.put(project_id, local)
 
     def discard(self, key: str) -> None:
         """Removes the object at `key`; one that is not there is as good as removed."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from app.spec.base import MAX_INTEGER
 from app.spec.decision import LOWER_IS_BETTER, Gate, Rule
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
@@ -150,14 +151,15 @@ def _no(name: str, value: float, limit: float, side: str) -> dict[str, Any]:
 def rows_needed(entry: Entry, limit: float, side: str, rows: int | None) -> int | None:
     """How many test rows would decide, were the value to stay: an interval shrinks as the root of the rows grows.
 
-    None where no number of rows would, because the value is the limit itself.
+    None where no number of rows that can be told would, because the value is the limit itself, or as good as that.
     """
     value, met = float(entry["value"]), _meets(float(entry["value"]), limit, side)
     margin = abs(value - limit)
     end = entry["low"] if (side == "min") == met else entry["high"]
     if rows is None or margin == 0.0 or end is None:
         return None
-    return max(rows + 1, math.ceil(rows * (abs(float(end) - value) / margin) ** 2))
+    needed = rows * (abs(float(end) - value) / margin) ** 2
+    return max(rows + 1, math.ceil(needed)) if needed <= MAX_INTEGER else None
 
 
 def near(rule: Mapping[str, Any]) -> bool:

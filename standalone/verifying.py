@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.errors import InvalidData
 from app.receipts import Broken, fingerprint, verify_chain
@@ -24,13 +24,20 @@ def check(
         bundle: The bundle of the last receipt's version.
     """
     try:
-        receipts = [receipt for path in paths for receipt in _read(path)]
+        pages = [_read(path) for path in paths]
+        receipts = [receipt for page in pages for receipt in page.receipts]
         absent = [path for path in (rows, bundle) if path is not None and not path.is_file()]
     except (OSError, ValueError) as error:
         say(f"trainhouse: {error}")
         return 2
     if absent or not receipts:
         say(f"trainhouse: {f'{absent[0]} is no file' if absent else 'there is no receipt'}")
+        return 2
+    if pages[-1].more:
+        say(
+            f"trainhouse: {paths[-1].name} is not the last page: get the next one with ?cursor=… of its next_cursor, "
+            "and name all pages in order"
+        )
         return 2
     try:
         verify_chain(receipts, public_key=key)
@@ -70,10 +77,16 @@ def _verdict(document: Mapping[str, Any]) -> str:
     return f"{found}, approved by {approval['decided_by']}" if approval else str(found)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+class _Page(NamedTuple):
+    receipts: list[dict[str, Any]]
+    more: bool
+
+
+def _read(path: Path) -> _Page:
     found = json.loads(path.read_text(encoding="utf-8"))
-    several = found["items"] if isinstance(found, dict) and "items" in found else found
-    return several if isinstance(several, list) else [several]
+    paged = isinstance(found, dict) and "items" in found
+    several = found["items"] if paged else found
+    return _Page(several if isinstance(several, list) else [several], paged and found.get("next_cursor") is not None)
 
 
 def _recomputed(document: Mapping[str, Any], rows: Path, say: Callable[[str], Any]) -> int:

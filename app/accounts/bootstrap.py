@@ -44,7 +44,7 @@ def main() -> int:
     key = bootstrap(read_settings())
     if key is None:
         sys.stderr.write("There is a key already; an admin makes more at POST /v1/keys.\n")
-        return 1
+        return 0
     sys.stdout.write(f"{key}\n")
     return 0
 

@@ -32,6 +32,7 @@ from app.http import (
 from app.idempotency import Once
 from app.settings import Settings
 from app.storage import S3Store
+from app.tables import Dataset
 
 ENVELOPE_BYTES = 64 * 1024
 PRESIGNED_SECONDS = 3600
@@ -135,13 +136,19 @@ def complete_dataset(
 ) -> DatasetShown:
     """Says that the file was PUT; its digest is taken now. Calling again changes nothing."""
     engine = request.app.state.engine
-    with transaction(engine) as session:
-        dataset = service.find(session, caller.project_id, dataset_id)
+
+    def stored() -> Dataset:
+        with transaction(engine) as session:
+            return service.find(session, caller.project_id, dataset_id)
+
+    dataset = stored()
     if dataset.status == "ready":
         return DatasetShown.model_validate(dataset)
     key = str(dataset.upload_key)
     size = store.size_of_key(key)
     if size is None:
+        if (dataset := stored()).status == "ready":  # by another call, which has removed the upload since
+            return DatasetShown.model_validate(dataset)
         raise Conflict(
             "No file was PUT to this data set's URL yet.", code="not_uploaded", hint="PUT it, then call again."
         )
@@ -152,9 +159,11 @@ def complete_dataset(
         raise
     digest, size = store.adopt(caller.project_id, key)
     with transaction(engine) as session:
-        return DatasetShown.model_validate(
+        shown = DatasetShown.model_validate(
             service.arrived(session, caller.project_id, dataset_id, digest=digest, size_bytes=size)
         )
+    store.discard(key)  # only now: until the row says where the bytes are, the upload may be needed again
+    return shown
 
 
 @router.get("", operation_id="list_datasets", response_model=Datasets)

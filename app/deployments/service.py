@@ -11,7 +11,7 @@ from app import events
 from app.aliases import lock_model, move_target, require_usable
 from app.deployments.schemas import Reported, RollbackRequest
 from app.errors import Conflict, NotFound
-from app.ids import derived_id, new_id
+from app.ids import new_id
 from app.states import DEPLOYMENT_MOVES, DeploymentState
 from app.tables import AliasMove, Deployment
 
@@ -47,7 +47,7 @@ def request(  # noqa: PLR0913  # a request is who, what, where to, why and how
     _supersede(session, project_id, model=model, target=target, states=UNDER_WAY)
     now = session.scalar(select(func.now())) or datetime.now(UTC)
     deployment = Deployment(
-        id=derived_id("dep", job_id) if job_id else new_id("dep"), project_id=project_id, job_id=job_id, model=model,
+        id=new_id("dep"), project_id=project_id, job_id=job_id, model=model,
         version=version, target=target, state=DeploymentState.REQUESTED, detail="", require_ack=require_ack,
         ack_until=now + timedelta(seconds=ack_seconds) if require_ack else None, requested_by=requested_by, reason=reason,
     )  # fmt: skip

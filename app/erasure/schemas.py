@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.spec.base import Column, Part, Scalar, Slug
+from app.spec.base import Column, Part, Plain, Slug
 
 MOST_ROWS = 1_000
-Row = Annotated[dict[Column, Scalar], Field(min_length=1, max_length=100)]
+Row = Annotated[dict[Column, Plain], Field(min_length=1, max_length=100)]
 
 
 class ErasureRequest(Part):

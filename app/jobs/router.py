@@ -118,7 +118,7 @@ def _number_key(after: list[str | int] | None, *, start: int = 0) -> int:
         return start
     if len(after) != 1 or not isinstance(after[0], int):
         raise InvalidRequest("That cursor is not one of this list's.", code="invalid_cursor")
-    return max(-1, min(after[0], 2**31 - 1))
+    return max(-1, after[0])
 
 
 def _reader(request: Request, session: Session) -> str:

@@ -1,6 +1,7 @@
 """Accepts jobs: what a spec names must be there, then the job's row, its stages, its event and the bell."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select
@@ -82,7 +83,11 @@ def with_policy(session: Session, spec: JobSpec, *, project_id: str) -> JobSpec:
         fault = Violation("/gate", "policy_and_rules", f"the gate is that of the policy {spec.gate.policy}, and says more itself",
                           "Leave out everything but policy and review, or leave out policy.")  # fmt: skip
         raise InvalidSpec("The gate names a policy and says otherwise itself.", violations=[fault])
-    return parse_spec({**spec.resolved(), "gate": written.model_dump(mode="json")})
+    try:
+        return parse_spec({**spec.resolved(), "gate": written.model_dump(mode="json")})
+    except InvalidSpec as refused:  # only the policy's rules can be at fault, and those the caller did not write
+        faults = [replace(fault, pointer="/gate/policy") for fault in refused.violations]
+        raise InvalidSpec(f"The gate policy {name} does not fit this spec.", violations=faults) from None
 
 
 def reproduce(  # what is asked: which version, changed how, by whom
@@ -110,6 +115,11 @@ def reproduce(  # what is asked: which version, changed how, by whom
             Violation("/changes/model", "not_changeable", "the model's name is what is reproduced", "Leave it out."),
         ])  # fmt: skip
     refuse_missing(spec, extras)
+    fault = _reference_fault(session, spec, project_id=project_id)
+    if fault:
+        raise InvalidSpec("The reference for drift cannot be used.", violations=[
+            Violation("/changes/validation/drift/reference", *fault)
+        ])  # fmt: skip
     return _accept(session, spec, project_id=project_id, created_by=created_by, kind="reproduce",
                    facts={"reproduces": version})  # fmt: skip
 

@@ -1,11 +1,11 @@
 """What callers send and see of gate policies."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from app.spec.base import Part, Slug, Text
+from app.spec.base import Part, Slug, Text, misfit
 from app.spec.decision import Gate
 
 MOST_CANDIDATES = 1_000
@@ -33,6 +33,13 @@ class PolicyRequest(Part):
     name: Slug
     gate: Gate
     description: Text = ""
+
+    @model_validator(mode="after")
+    def says_itself_what_it_asks(self) -> Self:
+        """A policy names no other one: its rules are its own, and never change."""
+        if self.gate.policy is not None:
+            raise misfit("a policy takes rules, and names no other policy", "gate", "policy")
+        return self
 
 
 class PolicyOut(BaseModel):

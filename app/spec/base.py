@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from app.errors import Violation, bounded, step
+from app.receipts import MOST_EXACT
 
 MAX_TRIALS = 1_000
 MAX_PARALLEL = 64
@@ -15,17 +16,18 @@ MAX_SOURCES = 50
 MAX_SPEC_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_VIOLATIONS = 100
+MAX_INTEGER = MOST_EXACT
+
+
+def misfit(message: str, *at: str | int) -> PydanticCustomError:
+    """What a validator over several fields raises; `at` leads from the part it validates to the field to be changed."""
+    return PydanticCustomError("value_error", "{message}", {"at": list(at), "message": message})
 
 
 class Part(BaseModel):
     """A part of a spec: unknown fields and loose types are refused, defaults are written out."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
-
-
-def misfit(message: str, *at: str | int) -> PydanticCustomError:
-    """What a validator over several fields raises; `at` leads from the part it validates to the field to be changed."""
-    return PydanticCustomError("value_error", "{message}", {"at": list(at), "message": message})
 
 
 def no_control(text: str) -> str:
@@ -48,6 +50,16 @@ def no_nul(text: str) -> str:
     return text
 
 
+def exact(value: Any) -> Any:
+    """`value` itself; raises ValueError for numbers that not every reader of JSON keeps as they are.
+
+    Whole ones beyond 2**53 - 1 are rounded by some, and come back from a JSONB column as integers, whatever they were.
+    """
+    if isinstance(value, int | float) and abs(value) > MAX_INTEGER:
+        raise ValueError(f"must lie between -{MAX_INTEGER} and {MAX_INTEGER}")
+    return value
+
+
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,62}$")]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 Column = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(no_nul)]
@@ -58,7 +70,9 @@ JobId = Annotated[str, Field(pattern=r"^job_[A-Za-z0-9]{1,64}$")]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Scalar = Annotated[str, Field(max_length=1_000), AfterValidator(no_nul)] | bool | int | Finite
+Plain = Annotated[str, Field(max_length=1_000), AfterValidator(no_nul)] | bool | int | Finite
+Scalar = Annotated[Plain, AfterValidator(exact)]
+Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 
 
 def violations_of(errors: list[Any], prefix: str = "", *, document: Any = None) -> list[Violation]:

@@ -8,6 +8,7 @@ from app.spec.base import (
     MAX_COLUMNS,
     MAX_SOURCES,
     Column,
+    Count,
     Finite,
     Identifier,
     Label,
@@ -196,7 +197,7 @@ class ColumnContract(Part):
     min: Finite | None = None
     max: Finite | None = None
     allowed: list[Scalar] | None = Field(default=None, max_length=10_000)
-    pattern: Annotated[str, Field(max_length=500)] | None = None
+    pattern: Annotated[str, Field(max_length=500), AfterValidator(no_nul)] | None = None
 
     @model_validator(mode="after")
     def bounds_in_order(self) -> "ColumnContract":
@@ -255,8 +256,8 @@ class Validation(Part):
     """The contract that rows must keep before anything is trained."""
 
     columns: dict[Column, ColumnContract] = Field(default={}, max_length=MAX_COLUMNS)
-    min_rows: Annotated[int, Field(ge=1)] = 50
-    max_rows: Annotated[int, Field(ge=1)] | None = None
+    min_rows: Count = 50
+    max_rows: Count | None = None
     class_share: dict[Label, ShareBounds] = Field(default={}, max_length=1_000)
     """By class, the share of the rows that it must have."""
     max_null_fraction: Share = 0.95
@@ -304,7 +305,7 @@ class CategoricalTransform(Part):
     """Categories: `auto` is codes, of which each trainer makes what suits it, and the target's mean where labels are many."""
 
     encode: Literal["auto", "one_hot", "embedding", "ordinal", "target", "native"] = "auto"
-    min_frequency: Annotated[int, Field(ge=1)] = 10
+    min_frequency: Count = 10
     max_categories: Annotated[int, Field(ge=2, le=10_000)] = 200
     dimensions: Annotated[int, Field(ge=1, le=256)] = 16
 
@@ -330,7 +331,7 @@ class ColumnTransform(Part):
     impute: Literal["median", "mean", "constant", "none"] | None = None
     scale: Literal["standard", "minmax", "robust", "quantile", "none"] | None = None
     encode: Literal["one_hot", "embedding", "ordinal", "target", "native"] | None = None
-    min_frequency: Annotated[int, Field(ge=1)] | None = None
+    min_frequency: Count | None = None
     max_categories: Annotated[int, Field(ge=2, le=10_000)] | None = None
     dimensions: Annotated[int, Field(ge=1, le=256)] | None = None
     scores: bool | None = None

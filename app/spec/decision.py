@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from app.spec.base import Column, Finite, Label, Part, Scalar, Slug, Text
+from app.spec.base import MAX_INTEGER, Column, Finite, Label, Part, Scalar, Slug, Text
 
 CLASSIFICATION_METRICS = frozenset({
     "accuracy", "balanced_accuracy", "roc_auc", "average_precision", "f1", "precision", "recall", "log_loss", "brier",
@@ -161,8 +161,9 @@ class Resources(Part):
 
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
     """Of one fit; `auto` goes by the data's size, and is 1 in deterministic mode. Fits never take more than the cores."""
-    memory_bytes: Annotated[int, Field(ge=64 * 1024**2)] | None = None
+    memory_bytes: Annotated[int, Field(ge=64 * 1024**2, le=MAX_INTEGER)] | None = None
     max_seconds: Annotated[int, Field(ge=1, le=604_800)] = 86_400
+    """Of work, from the job's start, or from its last retry or review: a person's time to decide is not the job's."""
     priority: Annotated[int, Field(ge=0, le=9)] = 5
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from app.spec.algorithms import PARAMS, Algorithm, Objective
-from app.spec.base import MAX_PARALLEL, MAX_TRIALS, Column, Finite, JobId, Part, Scalar, misfit
+from app.spec.base import MAX_PARALLEL, MAX_TRIALS, Column, Count, Finite, JobId, Part, Scalar, misfit
 
 ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 
@@ -80,7 +80,7 @@ class Dimension(Part):
 class Constraints(Part):
     """What the chosen model must keep to; trials beyond a bound are complete, but never chosen."""
 
-    max_model_bytes: Annotated[int, Field(ge=1)] | None = None
+    max_model_bytes: Count | None = None
     max_predict_ms: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Milliseconds to predict one row, the median of several tries."""
 

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from app.accounts.bootstrap import bootstrap
+from app.accounts.service import operates
 from app.db import transaction
 from app.ids import new_id
 from app.settings import Settings
@@ -31,8 +32,18 @@ def operator(tenant: Tenant) -> dict[str, str]:
     with transaction(tenant.engine) as session:
         first = Tenant.__new__(Tenant)
         first.engine, first.vault = tenant.engine, tenant.vault
-        first.id = session.scalars(select(Project.id).order_by(Project.id).limit(1)).one()
+        first.id = session.scalars(select(Project.id).order_by(Project.created_at, Project.id).limit(1)).one()
     return bearer(first.key("admin"))
+
+
+def test_a_project_of_a_clock_that_went_back_does_not_become_the_first(tenant: Tenant, operator: dict[str, str]):
+    del operator
+    with transaction(tenant.engine) as session:
+        early = Project(id="prj_" + "0" * 25, name=new_id("name"))
+        session.add(early)
+        session.flush()
+        assert not operates(session, early.id)
+        session.delete(early)
 
 
 def made(api: TestClient, admin: dict[str, str], **wish: Any) -> dict[str, Any]:

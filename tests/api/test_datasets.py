@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from starlette.testclient import TestClient as PlainClient
 
 from app.db import transaction
+from app.errors import DatabaseUnavailable
 from app.main import build
 from app.settings import Settings
 from app.tables import Artifact
@@ -148,6 +149,41 @@ def test_a_late_second_put_changes_nothing(tenant: Tenant):
     digest = tenant.call("POST", f"{path}/complete").json()["digest"]
     put(said["url"], b"other bytes")
     assert tenant.call("POST", f"{path}/complete").json()["digest"] == digest
+
+
+def test_an_upload_stays_until_its_row_is_written(tenant: Tenant, monkeypatch: pytest.MonkeyPatch):
+    said = tenant.post("/v1/datasets/presign", {"filename": "a.csv"}).json()
+    put(said["url"], CSV)
+    path = f"/v1/datasets/{said['dataset_id']}"
+
+    def away(*_args: Any, **_given: Any) -> None:
+        raise DatabaseUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr("app.datasets.service.arrived", away)
+        assert tenant.call("POST", f"{path}/complete").status_code == 503
+    done = tenant.call("POST", f"{path}/complete")
+    assert (done.status_code, done.json()["status"]) == (200, "ready")
+
+
+def test_of_two_calls_at_once_the_slower_one_sees_what_the_other_wrote(
+    tenant: Tenant, api: TestClient, monkeypatch: pytest.MonkeyPatch
+):
+    said = tenant.post("/v1/datasets/presign", {"filename": "a.csv"}).json()
+    put(said["url"], CSV)
+    path = f"/v1/datasets/{said['dataset_id']}/complete"
+    size_of, other = type(api.app.state.store).size_of_key, []
+
+    def overtaken(self: Any, key: str) -> int | None:
+        if not other:
+            other.append(None)
+            other[0] = tenant.call("POST", path).json()
+        return size_of(self, key)
+
+    monkeypatch.setattr(type(api.app.state.store), "size_of_key", overtaken)
+    answer = tenant.call("POST", path)
+    assert (answer.status_code, answer.json()) == (200, other[0])
+    assert answer.json()["status"] == "ready"
 
 
 def test_an_empty_put_is_refused(tenant: Tenant):

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.db import transaction
 from app.deployments.service import request, timeout_due, version_before
-from app.tables import Deployment
+from app.tables import Deployment, ModelVersion
 from tests.api.rows import BUNDLE, PUBLIC_URL, Tenant
 
 PRODUCTION = {"target": "production", "reason": "better"}
@@ -189,6 +189,25 @@ def test_deployments_are_listed_by_model_and_state(tenant: Tenant):
     assert only["model"] == "other"
     assert tenant.get("/v1/deployments?state=serving").json()["items"] == []
     assert tenant.get("/v1/deployments?state=lost").status_code == 422
+
+
+def test_deployments_of_jobs_and_of_people_are_listed_together_the_newest_first(tenant: Tenant):
+    made = []
+    for number in range(8):
+        version = tenant.registered()
+        if number % 2:
+            made.append(promote(tenant, version)["id"])
+            continue
+        with transaction(tenant.engine) as session:
+            job_id = session.scalars(select(ModelVersion.job_id).where(
+                ModelVersion.project_id == tenant.id, ModelVersion.version == version
+            )).one()  # fmt: skip
+            made.append(request(
+                session, project_id=tenant.id, model="late-flights", version=version, target="production",
+                requested_by="key", public_url=PUBLIC_URL, job_id=job_id,
+            ).id)  # fmt: skip
+    listed = [row["id"] for row in tenant.get("/v1/deployments").json()["items"]]
+    assert listed == made[::-1]
 
 
 def test_what_is_not_there_cannot_be_promoted_or_rolled_back(tenant: Tenant, stranger: Tenant):

@@ -55,6 +55,13 @@ def test_a_spec_that_names_a_policy_gets_its_gate_and_keeps_its_version(tenant: 
     assert again.json()["spec_digest"] == answer.json()["spec_digest"]
 
 
+def test_a_policy_that_names_another_one_is_refused(tenant: Tenant):
+    made(tenant)
+    answer = tenant.post("/v1/gate-policies", {"name": "mine", "gate": {"policy": "strict"}})
+    assert answer.status_code == 422
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/gate/policy"]
+
+
 @pytest.mark.parametrize(("gate", "code"), [
     ({"policy": "nowhere"}, "unknown_policy"), ({"policy": "strict:9"}, "unknown_policy"),
     ({"policy": "strict", "rules": [{"metric": "f1", "min": 0.1}]}, "policy_and_rules"),
@@ -68,6 +75,8 @@ def test_a_spec_that_cannot_have_the_policy_is_told_why(tenant: Tenant, spec: di
     answer = tenant.post("/v1/jobs", {**binary, "gate": gate})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["code"] == code
+    if code == "value_error":
+        assert answer.json()["errors"][0]["pointer"] == "/gate/policy", "the caller wrote no rules"
 
 
 def test_a_replay_says_who_would_have_passed(tenant: Tenant):

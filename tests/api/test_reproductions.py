@@ -59,3 +59,15 @@ def test_what_is_not_there_cannot_be_reproduced(tenant: Tenant, stranger: Tenant
 ])  # fmt: skip
 def test_a_merge_patch_is_that_of_its_rfc(document: Any, patch: Any, expected: Any):
     assert merged(document, patch) == expected
+
+
+def test_the_reference_for_drift_must_be_of_this_project(tenant: Tenant, stranger: Tenant):
+    tenant.registered()
+    foreign = stranger.row(stranger.job()).spec["data"]["sources"]["rows"]["dataset_id"]
+    for dataset_id in (foreign, "ds_00000000"):
+        changes = {"validation": {"drift": {"reference": f"dataset:{dataset_id}"}}}
+        answer = tenant.post("/v1/models/late-flights/versions/1/reproduce", {"changes": changes})
+        assert answer.status_code == 422
+        assert [(fault["pointer"], fault["code"]) for fault in answer.json()["errors"]] == [
+            ("/changes/validation/drift/reference", "unknown_dataset")
+        ]

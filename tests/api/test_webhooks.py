@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import update
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from starlette.testclient import TestClient as PlainClient
@@ -17,6 +18,7 @@ from app import events
 from app.db import transaction
 from app.egress import Egress
 from app.main import build
+from app.secrets import Vault
 from app.settings import Settings
 from app.tables import Delivery, WebhookEndpoint
 from tests.api.rows import Tenant
@@ -206,6 +208,38 @@ def test_five_days_of_failures_disable(post: Post, deployer: Deployer):
     assert post.call("GET", f"/v1/webhooks/{endpoint['id']}").json()["enabled"] is False
     assert post.attempt(delivery_id)["status"] == "failed"
     assert len(deployer.heard) == 2
+
+
+def test_an_endpoint_that_was_given_up_on_long_ago_is_not_disabled_by_one_bad_answer(post: Post, deployer: Deployer):
+    deployer.status = 500
+    endpoint = post.endpoint(deployer.url)
+    delivery_id = post.test(endpoint)
+    for _attempt in range(len(SCHEDULE) + 1):
+        shown = post.attempt(delivery_id)
+    assert shown["status"] == "failed"
+    assert post.call("GET", f"/v1/webhooks/{endpoint['id']}").json()["failing_since"] is None
+    assert post.attempt(post.test(endpoint))["status"] == "pending"
+    assert post.call("GET", f"/v1/webhooks/{endpoint['id']}").json()["enabled"] is True
+
+
+def test_an_endpoint_whose_other_deliveries_wait_goes_on_failing(post: Post, deployer: Deployer):
+    deployer.status = 500
+    endpoint = post.endpoint(deployer.url)
+    first, second = post.test(endpoint), post.test(endpoint)
+    post.attempt(second)
+    for _attempt in range(len(SCHEDULE) + 1):
+        post.attempt(first)
+    assert post.call("GET", f"/v1/webhooks/{endpoint['id']}").json()["failing_since"] is not None
+
+
+def test_a_secret_that_nobody_can_read_any_more_ends_the_delivery_and_says_so(post: Post, deployer: Deployer):
+    endpoint = post.endpoint(deployer.url)
+    delivery_id = post.test(endpoint)
+    with transaction(post.engine) as session:
+        session.get_one(WebhookEndpoint, endpoint["id"]).sealed_secret = Vault(Fernet.generate_key().decode()).seal("x")
+    shown = post.attempt(delivery_id)
+    assert (shown["status"], shown["due_at"], deployer.heard) == ("failed", None, [])
+    assert shown["log"][0]["error"]
 
 
 @pytest.mark.parametrize(("said", "least", "most"), [

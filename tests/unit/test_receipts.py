@@ -86,6 +86,12 @@ def test_the_command_reads_lists_and_single_files_and_says_where_it_breaks(tmp_p
     assert check([whole], key=None, rows=None, say=said.append) == 0
     assert sum(line.startswith("ok") for line in said) == 3
     assert check([one], key=public_text(KEY.public_key()), rows=None, say=said.append) == 0
+    whole.write_text(json.dumps({"items": made[:2], "next_cursor": "WzJd"}))
+    assert check([whole], key=None, rows=None, say=said.append) == 2
+    assert "is not the last page" in said[-1]
+    rest = tmp_path / "rest.json"
+    rest.write_text(json.dumps({"items": made[2:], "next_cursor": None}))
+    assert check([whole, rest], key=None, rows=None, say=said.append) == 0
     made[1]["document"]["version"] = 7
     whole.write_text(json.dumps(made))
     assert check([whole], key=None, rows=None, say=said.append) == 1
@@ -106,3 +112,15 @@ def test_the_command_reads_lists_and_single_files_and_says_where_it_breaks(tmp_p
     whole.write_text("{")
     assert check([whole], key=None, rows=None, say=said.append) == 2
     assert check([tmp_path / "nowhere.json"], key=None, rows=None, say=said.append) == 2
+
+
+def test_numbers_that_a_database_writes_as_integers_are_the_same_numbers():
+    document = {"format": FORMAT, "metrics": {"mape": {"value": 1.2e17, "low": 3.5, "high": -4e22}}}
+    stored = json.loads('{"metrics": {"mape": {"value": 120000000000000000, "low": 3.5, "high": -4e22}}}') | {
+        "format": FORMAT
+    }
+    assert digest_of(document) == digest_of(stored)
+    receipt = signed(document, KEY)
+    verify({**receipt, "document": stored})
+    with pytest.raises(Broken):
+        verify({**receipt, "document": {**stored, "n": 10**400}})

@@ -73,3 +73,22 @@ def test_without_ids_nothing_is_written_down(tmp_path):
     ctx, _ = chain(ctx, ("ingest", ingest.run), ("validate", validate.run), ("split", split.run))
     with pytest.raises(KeyError):
         ctx.workspace.get("row_keys_trained")
+
+
+def test_ids_of_nineteen_digits_are_told_apart_as_text_and_as_numbers():
+    one, other = 1830000000000000001, 1830000000000000002
+    assert canonical(one) == canonical(str(one)) != canonical(str(other))
+    assert canonical("9" * 30) != canonical("9" * 29 + "8")
+
+
+def test_an_id_that_is_excluded_from_the_features_still_tells_rows_apart(tmp_path):
+    frame = pd.DataFrame({"customer": range(400), "x": [each % 7 for each in range(400)], "y": ["a", "b"] * 200})
+    spec = {
+        "task": {"target": "y", "id_columns": ["customer"], "group_column": "shop"},
+        "data": {"features": {"exclude": ["customer", "shop"]}},
+    }  # fmt: skip
+    ctx = make_context(tmp_path, spec, table=frame.assign(shop=frame["customer"] // 5), row_secret=SECRET)
+    ctx, _ = chain(ctx, ("ingest", ingest.run), ("validate", validate.run), ("split", split.run))
+    held = [Keys(ctx.workspace.get(f"row_keys_{what}").read_bytes()) for what in ("trained", "tested")]
+    assert sum(key_of(SECRET, {"customer": 7}) in keys for keys in held) == 1
+    assert [name for name, _ in ctx.outputs["validate"]["features"]] == ["x"]

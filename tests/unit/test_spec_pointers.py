@@ -76,6 +76,25 @@ def test_the_pointer_leads_to_the_field(parts: dict[str, Any], pointer: str):
     assert refused.value.violations[0].code == "value_error"
 
 
+@pytest.mark.parametrize(
+    ("parts", "pointer"),
+    [
+        ({"validation": {"max_rows": 2**63 - 1}}, "/validation/max_rows"),
+        ({"resources": {"memory_bytes": 2**53}}, "/resources/memory_bytes"),
+        ({"task": {"positive_class": -(2**53)}}, "/task/positive_class"),
+        ({"validation": {"columns": {"a": {"allowed": [1, 2**60]}}}}, "/validation/columns/a/allowed/1"),
+        ({"gate": {"rules": [{"metric": "f1", "min": 0.1, "slice": {"id": 2**62}}]}}, "/gate/rules/0/slice/id"),
+        ({"gate": {"rules": [{"metric": "f1", "min": 0.1, "slice": {"id": 1e17}}]}}, "/gate/rules/0/slice/id"),
+        ({"validation": {"columns": {"a": {"pattern": "a\x00b"}}}}, "/validation/columns/a/pattern"),
+    ],
+)
+def test_what_json_or_the_database_cannot_hold_is_refused(parts: dict[str, Any], pointer: str):
+    with pytest.raises(InvalidSpec) as refused:
+        parsed(spec(**parts))
+    assert [violation.pointer for violation in refused.value.violations] == [pointer]
+    assert parsed(spec(validation={"max_rows": 2**53 - 1})).digest()
+
+
 def test_an_unknown_parameter_is_answered_with_those_that_are_known():
     with pytest.raises(InvalidSpec) as refused:
         parsed(spec(training={"algorithm": "catboost", "params": {"num_leaves": 4}}))

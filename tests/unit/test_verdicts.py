@@ -158,3 +158,9 @@ def test_a_pass_within_the_noise_is_told():
 def test_a_rule_that_says_too_little_or_too_much_is_refused(rule):
     with pytest.raises(ValueError, match=r"rule|metric|take|go together|above|greater|permitted|Input|unknown|alone"):
         Gate(rules=[rule])
+
+
+def test_a_value_that_is_as_good_as_its_limit_needs_no_number_of_rows():
+    entry = {"value": 0.010000000000000009, "low": -0.01, "high": 0.03}
+    assert verdicts.rows_needed(entry, 0.01, "min", 1_000) is None
+    assert verdicts.rows_needed({**entry, "value": 0.02}, 0.01, "min", 1_000) == 9_000

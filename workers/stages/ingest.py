@@ -65,9 +65,9 @@ def origins_of(spec: JobSpec, tables: Mapping[str, Sequence[str]], names: Sequen
 def landed(ctx: Context, table: pa.Table, facts: Facts) -> Done:
     """Lands `table`, as `gathered` gave it, without the columns that the spec excludes.
 
-    Those stay that a feature is made of: they are needed at serving.
+    Those stay that a feature is made of: they are needed at serving. So do those by which rows are known or divided.
     """
-    kept = needed_inputs(ctx)
+    kept = needed_inputs(ctx) | columns.roles(ctx.spec)
     table = table.drop_columns(
         [name for name in ctx.spec.data.features.exclude if name in table.column_names and name not in kept]
     )

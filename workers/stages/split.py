@@ -66,7 +66,8 @@ def run(ctx: Context) -> Done:
     summary = {"method": plan.method, **document["rows"], "class_shares": document["labels"] if target.classes else {},
                "dropped": document["dropped"], "duplicates_crossing": document["duplicates_crossing"],
                "tested": document["tested"]}  # fmt: skip
-    return Done(summary=summary, output={"method": plan.method, "rows": document["rows"], "certificate": document},
+    return Done(summary=summary, output={"method": plan.method, "rows": document["rows"], "certificate": document,
+                                         "tested_before": sorted(blob.digest for blob in ctx.tested)},
                 warnings=(*warned, *_warnings(document), *_coarse(plan, division)))  # fmt: skip
 
 

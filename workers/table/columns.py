@@ -61,12 +61,16 @@ class Decision:
         return {name: value for name, value in found.items() if value or name in {"type", "reason", "given"}}
 
 
-def not_features(spec: JobSpec) -> set[str]:
-    """The columns that play another part: target, identifiers, what divides or weighs rows, what is excluded."""
+def roles(spec: JobSpec) -> set[str]:
+    """The columns that play another part than a feature's: target, identifiers, what divides or weighs rows."""
     task = spec.task
-    others = {task.target, *task.id_columns, task.group_column, task.time_column, task.weight_column, spec.split.column,
-              *spec.data.features.exclude}  # fmt: skip
-    return {name for name in others if name is not None}
+    named = {task.target, *task.id_columns, task.group_column, task.time_column, task.weight_column, spec.split.column}
+    return {name for name in named if name is not None}
+
+
+def not_features(spec: JobSpec) -> set[str]:
+    """The columns that are no features: those of `roles`, and what is excluded."""
+    return {*roles(spec), *spec.data.features.exclude}
 
 
 def decide(table: pa.Table, spec: JobSpec) -> list[Decision]:
