@@ -153,7 +153,7 @@ def _badness(said: dict[str, Any], metric: str) -> tuple[bool, float]:
 
 
 def _gap(bench: Bench, rule: Rule) -> dict[str, Any]:
-    known = slicing.groups(bench.table, rule.across)
+    known = slicing.groups(bench.table, rule.across, every=True)
     counted = [each for each in known if len(each.rows) >= rule.min_rows]
     parts = [bench.ours.taken(each.rows) for each in counted]
     told = [

@@ -217,6 +217,13 @@ def test_catboost_of_categories_is_refused_before_anything_is_fitted(tmp_path):
     unexportable.refuse(unexportable.kinds_of(encoder), ["catboost"])
 
 
+@pytest.mark.parametrize("name", ["prediction", "probabilities"])
+def test_a_column_of_the_name_of_an_output_is_refused_before_anything_is_fitted(name):
+    with pytest.raises(InvalidSpec, match="name of an output") as refused:
+        unexportable.refuse({name: "number", "other": "number"}, ["lightgbm"])
+    assert [fault.facts for fault in refused.value.violations] == [{"column": name}]
+
+
 def test_a_search_that_chooses_its_algorithms_leaves_out_what_cannot_be_exported():
     facts = Facts(task="binary", rows=1_000, features=3, categorical=2, classes=2, validation=200)
     for exports, there in (([], True), (["onnx"], False)):

@@ -161,6 +161,19 @@ def test_the_gap_of_equal_groups_is_small_and_of_others_is_not():
     assert gap(groups[:1], "accuracy", QUICK)["value"] is None
 
 
+def test_resamples_without_what_is_measured_do_not_count_as_nothing():
+    y = np.r_[np.ones(3), np.zeros(200)]
+    found = measured(Rows("binary", y, np.column_stack((1 - y, y))), ["recall", "f1", "balanced_accuracy"], QUICK)
+    assert {name: (entry["low"], entry["high"]) for name, entry in found.items()} == dict.fromkeys(found, (1.0, 1.0))
+    flat = Rows("regression", np.r_[np.zeros(400), 1.0], np.full(401, 0.1))
+    assert measured(flat, ["r2"], QUICK)["r2"]["low"] > -1e3
+
+
+def test_many_equal_groups_may_be_equal():
+    found = [gap([scored(100, 40 * run + seed) for seed in range(20)], "accuracy", QUICK) for run in range(5)]
+    assert all(each["low"] < 0.08 < each["value"] < each["high"] for each in found)
+
+
 def test_many_classes_have_values_without_intervals():
     random = np.random.default_rng(0)
     y = np.r_[np.arange(60), random.integers(0, 60, 440)].astype(float)

@@ -103,6 +103,11 @@ def test_what_has_no_value_says_why():
     p = np.full((5, 2), 0.5)
     found = scores("binary", np.ones(5), p, names=["roc_auc", "average_precision"])
     assert found["roc_auc"] == {"value": None, "reason": "a class has no rows here"}
+    none = scores("binary", np.zeros(5), p, names=["recall", "f1", "balanced_accuracy", "precision", "accuracy"])
+    wanted = "the class that is looked for has no rows here"
+    assert {name: found.get("reason") for name, found in none.items() if found["value"] is None} == {
+        "recall": wanted, "f1": wanted, "balanced_accuracy": "a class has no rows here",
+    }  # fmt: skip
     assert scores("regression", np.ones(5), np.ones(5), names=["r2"])["r2"]["reason"] == "the target is constant here"
     assert scores("regression", np.empty(0), np.empty(0), names=["rmse"])["rmse"]["value"] is None
     assert scores("regression", np.ones(2), np.array([1.0, np.nan]), names=["rmse"])["rmse"]["value"] is None

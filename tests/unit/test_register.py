@@ -169,6 +169,10 @@ def test_differences_beyond_the_tolerance_are_named():
     with pytest.raises(ParityFailed):
         golden.compare(np.zeros(3), np.array([0.0, 0.0, np.nan]), tolerance=1.0)
     golden.compare(np.full(2, 5e5), np.full(2, 5e5 * (1 + 1e-13)), tolerance=1e-12)
+    small_beside_large = np.array([5e3, 50.0])
+    golden.compare(small_beside_large, small_beside_large + 1e-3, tolerance=1e-5, scale=5e3)
+    with pytest.raises(ParityFailed):
+        golden.compare(small_beside_large, small_beside_large + 1e-3, tolerance=1e-5)
 
 
 def test_a_killed_template_is_replaced_and_a_slow_one_is_ended(tmp_path):

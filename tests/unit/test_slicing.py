@@ -73,3 +73,20 @@ def test_no_rows_make_no_groups():
     empty = TABLE.slice(0, 0)
     assert groups(empty, ["origin", "speed"]) == []
     assert matching(empty, {"origin": "JFK"}).tolist() == []
+
+
+def test_a_gap_looks_at_every_group_and_at_every_whole_number():
+    stores = pa.array([place % 80 for place in range(800)], pa.int64())
+    names = pa.array([f"s{place % 80}" for place in range(800)], pa.large_string())
+    table = pa.table({"store": stores, "name": names})
+    assert len(groups(table, ["store"], every=True)) == len(groups(table, ["name"], every=True)) == 80
+    assert len(groups(table, ["store", "name"], every=True)) == 80
+    assert len(groups(table, ["store"])) == 4
+    many = pa.table({"one": pa.array(range(300), pa.int64()), "x": pa.array([float(row) / 7 for row in range(300)])})
+    assert len(groups(many, ["one"], every=True)) == 300
+    assert len(groups(many, ["x"], every=True)) == 4
+
+
+def test_a_slice_matches_beside_numbers_that_no_float_holds():
+    table = pa.table({"shop": pa.array([12, 2**53 + 1, 12, None], pa.int64())})
+    assert matching(table, {"shop": 12}).tolist() == [0, 2]

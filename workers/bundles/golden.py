@@ -85,15 +85,19 @@ def ask(
     return np.load(answers, allow_pickle=False), np.load(exported, allow_pickle=False) if export else None
 
 
-def compare(expected: Floats, answered: Floats, *, tolerance: float, of: str = "The bundle's predictions") -> None:
+def compare(
+    expected: Floats, answered: Floats, *, tolerance: float, of: str = "The bundle's predictions", scale: float = 1.0
+) -> None:
     """Nothing, where both agree.
+
+    Args:
+        scale: Of the predictions: a difference counts as a share of it, or of a prediction that is larger.
 
     Raises:
         ParityFailed: a value differs by more than `tolerance`, or one is not finite.
     """
     if expected.shape != answered.shape or not np.isfinite(answered).all():
         raise ParityFailed(f"{of} are of another shape or not finite.")
-    # Relative beyond 1, so that a target in millions is held to the same digits.
-    worst = float((np.abs(expected - answered) / np.maximum(1.0, np.abs(expected))).max(initial=0.0))
+    worst = float((np.abs(expected - answered) / np.maximum(scale, np.abs(expected))).max(initial=0.0))
     if worst > tolerance:
         raise ParityFailed(f"{of} differ by {worst:.3g}; allowed is {tolerance:.3g}.")

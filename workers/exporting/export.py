@@ -18,13 +18,13 @@ from trainhouse_loader.reading import coerce
 from workers.exporting import columns
 from workers.exporting.graph import Graph
 from workers.exporting.members import answer
+from workers.exporting.unexportable import PREDICTION, PROBABILITIES
 
 Floats = npt.NDArray[np.float64]
 FILE = "model.onnx"
 MOST_BYTES = 2**31 - 2**20
 """What fits into one file of ONNX."""
 FACT = "trainhouse.inputs"
-PREDICTION, PROBABILITIES = "prediction", "probabilities"
 
 
 def exported(encoder: Encoder, model: Ensemble, *, classes: Sequence[str]) -> bytes:

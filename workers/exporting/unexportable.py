@@ -6,6 +6,7 @@ from app.errors import InvalidSpec, Violation, bounded
 from trainhouse_loader.encoding.encoder import Encoder
 
 POINTER = "/registration/exports/0"
+OUTPUTS = (PREDICTION, PROBABILITIES) = ("prediction", "probabilities")
 LEAVE = "leave onnx out of registration.exports"
 
 
@@ -31,6 +32,14 @@ def refuse(kinds: Mapping[str, str], algorithms: Collection[str]) -> None:
         )
         for name, kind in kinds.items()
         if kind == "embedding"
+    ]  # fmt: skip
+    found += [
+        _fault(
+            f"Column {bounded(name)!r} has the name of an output, and ONNX has one name for one thing.",
+            f"Rename the column, exclude it, or {LEAVE}.", column=name,
+        )
+        for name in kinds
+        if name in OUTPUTS
     ]  # fmt: skip
     if "catboost" in algorithms and "native" in kinds.values():
         found.append(_fault(

@@ -18,6 +18,8 @@ USUAL_METRICS: dict[TaskType, tuple[str, ...]] = {
     "multiclass": ("accuracy", "balanced_accuracy", "f1", "log_loss", "mcc", "precision", "recall", "roc_auc"),
     "regression": ("mae", "mape", "median_absolute_error", "r2", "rmse"),
 }  # fmt: skip
+ROUNDING = 1e-12
+"""A variance below this share of the mean square is none, but what sums of floats leave of it."""
 
 
 class Undefined(Exception):
@@ -62,21 +64,35 @@ def _shares(above: Floats, below: Floats) -> Floats:
 
 
 def _balanced_accuracy(sample: Sample) -> Floats:
+    if (
+        sample.rows.task == "binary" and sample.rows.missing_class
+    ):  # the recall of the other class says nothing of balance
+        raise Undefined("a class has no rows here")
     support = sample.cells.sum(axis=2)
     recall = _shares(np.diagonal(sample.cells, axis1=1, axis2=2).astype(np.float64), support)
     found: Floats = recall.sum(axis=1) / (support > 0).sum(axis=1)
+    if sample.rows.task == "binary":
+        found = np.where((support > 0).all(axis=1), found, np.nan)
     return found
 
 
-def _of_classes(of_cells: Callable[[Floats, Floats, Floats], Floats]) -> Callable[[Sample], Floats]:
-    """The metric of the second class of two, or its mean over the classes that occur or are predicted."""
+def _of_classes(
+    of_cells: Callable[[Floats, Floats, Floats], Floats], *, of_support: bool = False
+) -> Callable[[Sample], Floats]:
+    """The metric of the second class of two, or its mean over the classes that occur or are predicted.
+
+    Args:
+        of_support: Without rows of the second class of two it has no value: nothing could be found, or missed.
+    """
 
     def measure(sample: Sample) -> Floats:
         hit = np.diagonal(sample.cells, axis1=1, axis2=2).astype(np.float64)
         support, named = sample.cells.sum(axis=2), sample.cells.sum(axis=1)
         each = of_cells(hit, support, named)
         if each.shape[1] == 2 and sample.rows.task == "binary":
-            return each[:, 1]
+            if of_support and not (sample.rows.labels == 1).any():
+                raise Undefined("the class that is looked for has no rows here")
+            return np.where(support[:, 1] > 0, each[:, 1], np.nan) if of_support else each[:, 1]
         occurs = (support + named) > 0
         found: Floats = np.where(occurs, each, 0).sum(axis=1) / occurs.sum(axis=1)
         return found
@@ -136,8 +152,10 @@ def _centred_squares(rows: Rows) -> Floats:
 def _r2(sample: Sample) -> Floats:
     if np.ptp(sample.rows.y) == 0.0:
         raise Undefined("the target is constant here")
-    spread = sample.mean(_centred_squares) - sample.mean(_centred) ** 2
-    return 1.0 - sample.mean(_squares) / spread
+    squares = sample.mean(_centred_squares)
+    spread = squares - sample.mean(_centred) ** 2
+    known = np.where(spread > ROUNDING * squares, spread, np.nan)  # rows drawn again may have one target only
+    return 1.0 - sample.mean(_squares) / known
 
 
 def _poisson_deviances(rows: Rows) -> Floats:
@@ -170,9 +188,9 @@ def _median_absolute_error(sample: Sample) -> Floats:
 METRICS: dict[str, Callable[[Sample], Floats]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
-    "f1": _of_classes(lambda hit, support, named: _shares(2 * hit, support + named)),
+    "f1": _of_classes(lambda hit, support, named: _shares(2 * hit, support + named), of_support=True),
     "precision": _of_classes(lambda hit, _support, named: _shares(hit, named)),
-    "recall": _of_classes(lambda hit, support, _named: _shares(hit, support)),
+    "recall": _of_classes(lambda hit, support, _named: _shares(hit, support), of_support=True),
     "mcc": _mcc,
     "log_loss": lambda sample: sample.mean(_log_losses),
     "brier": lambda sample: sample.mean(_brier_losses),

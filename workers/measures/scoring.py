@@ -77,7 +77,12 @@ def compared(one: Rows, other: Rows, names: Sequence[str], confidence: Confidenc
 
 
 def gap(groups: Sequence[Rows], name: str, confidence: Confidence) -> Entry:
-    """The distance between the largest and the smallest value of the metric over `groups` of rows, with its interval."""
+    """The distance between the largest and the smallest value of the metric over `groups` of rows, with its interval.
+
+    Values drawn again lie further apart than those that they are drawn around, for their own noise is added: the lower
+    end is mirrored at the value (the basic bootstrap of Davison and Hinkley, 1997, section 5.2), else equal groups would
+    surely differ.
+    """
     groups = [arranged([rows])[0] for rows in groups]
     found = [values(rows, [name])[name] for rows in groups]
     undefined = [entry for entry in found if entry["value"] is None]
@@ -93,7 +98,10 @@ def gap(groups: Sequence[Rows], name: str, confidence: Confidence) -> Entry:
         for place, rows in enumerate(groups)
     ]
     fewest = min(len(each) for each in drawn)
-    return {"value": value, **_ends(value, np.ptp([each[:fewest] for each in drawn], axis=0), confidence, "")}
+    ends = _ends(value, np.ptp([each[:fewest] for each in drawn], axis=0), confidence, "")
+    if ends["high"] is not None:
+        ends["low"] = max(0.0, 2.0 * value - ends["high"])
+    return {"value": value, **ends}
 
 
 def _with_value(found: dict[str, Entry]) -> list[str]:

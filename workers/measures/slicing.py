@@ -30,9 +30,13 @@ class Group:
     rows: npt.NDArray[np.int64]
 
 
-def groups(table: pa.Table, columns: Sequence[str]) -> list[Group]:
-    """The groups of the rows of a canonical table by `columns` together, the largest first, at most `MOST_GROUPS`."""
-    coded = [_coded(table.column(name)) for name in columns]
+def groups(table: pa.Table, columns: Sequence[str], *, every: bool = False) -> list[Group]:
+    """The groups of the rows of a canonical table by `columns` together, the largest first, at most `MOST_GROUPS`.
+
+    Args:
+        every: No group is left out, and whole numbers are names: each makes a group.
+    """
+    coded = [_coded(table.column(name), every=every) for name in columns]
     whole = np.zeros(table.num_rows, dtype=np.int64)
     for codes, names in coded:
         whole = whole * (len(names) + 1) + codes
@@ -43,7 +47,8 @@ def groups(table: pa.Table, columns: Sequence[str]) -> list[Group]:
         Group({name: names[codes[rows[0]]] for name, (codes, names) in zip(columns, coded, strict=True)}, np.sort(rows))
         for rows in parts
     ]
-    return sorted(found, key=lambda each: (-len(each.rows), str(each.where)))[:MOST_GROUPS]
+    ordered = sorted(found, key=lambda each: (-len(each.rows), str(each.where)))
+    return ordered if every else ordered[:MOST_GROUPS]
 
 
 def matching(table: pa.Table, where: Mapping[str, Any]) -> npt.NDArray[np.int64]:
@@ -60,7 +65,7 @@ def _equal(column: pa.ChunkedArray, value: Any) -> npt.NDArray[np.bool_]:
         column = pc.utf8_lower(column.cast(pa.large_string()))
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         try:
-            wanted, column = float(value), column.cast(pa.float64())
+            wanted, column = float(value), column.cast(pa.float64(), safe=False)
         except ValueError:
             return np.zeros(len(column), dtype=np.bool_)
     else:
@@ -69,11 +74,10 @@ def _equal(column: pa.ChunkedArray, value: Any) -> npt.NDArray[np.bool_]:
     return equal
 
 
-def _coded(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[Any]]:
+def _coded(column: pa.ChunkedArray, *, every: bool) -> tuple[npt.NDArray[np.int64], list[Any]]:
     """((rows,) the place of each row's value among `names`, or -1 where it is not among them; the names)."""
-    ordered = (
-        pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_timestamp(column.type)
-    )
+    whole = pa.types.is_integer(column.type)
+    ordered = pa.types.is_floating(column.type) or pa.types.is_timestamp(column.type) or (whole and not every)
     if ordered and pc.count_distinct(column).as_py() > MOST_NUMBERS:
         return _quartered(column)
     encoded = pc.dictionary_encode(column, null_encoding="encode").combine_chunks()
@@ -81,7 +85,7 @@ def _coded(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[Any]]:
         encoded = encoded.chunk(0)
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     names = [_plain(value) for value in encoded.dictionary.to_pylist()]
-    kept = np.argsort(-np.bincount(codes, minlength=len(names)), kind="stable")[:MOST_VALUES]
+    kept = np.argsort(-np.bincount(codes, minlength=len(names)), kind="stable")[: None if every else MOST_VALUES]
     places = np.full(len(names), -1, dtype=np.int64)
     places[kept] = np.arange(len(kept))
     return places[codes], [names[place] for place in kept]

@@ -95,7 +95,11 @@ def prove(ctx: Context, path: Path, rows: Golden, *, expected: Sequence[Floats],
     )  # fmt: skip
     golden.compare(predicted, answered, tolerance=tolerance)
     if of_onnx is not None:
-        golden.compare(predicted, of_onnx, tolerance=EXPORTED_TOLERANCE, of="The predictions of the ONNX form")
+        # Leaves are added to a base in 32 bits, so that a small answer errs as much as a large one.
+        scale = max(1.0, float(np.abs(predicted).max(initial=0.0)))
+        golden.compare(
+            predicted, of_onnx, tolerance=EXPORTED_TOLERANCE, scale=scale, of="The predictions of the ONNX form"
+        )
     validated = ctx.outputs["validate"]
     known = columns_of(
         validated["task_type"], validated["classes"], answered[: rows.known.num_rows],
