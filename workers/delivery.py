@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.db import transaction
 from app.egress import Egress
-from app.errors import TrainhouseError, bounded
+from app.errors import MachineError, TrainhouseError, bounded
 from app.secrets import Vault
 from app.tables import Delivery, Event, WebhookEndpoint
 from app.webhooks.message import body
@@ -109,11 +109,17 @@ def _claim(session: Session, vault: Vault, delivery_id: str) -> _Claim | None:
     if under_way >= (1 if endpoint.failing_since else MOST_AT_ONCE):
         delivery.due_at, delivery.rung_at = func.now() + timedelta(seconds=random.uniform(1, 3)), None  # noqa: S311
         return None
+    try:
+        secrets = _secrets(vault, endpoint)
+    except MachineError as error:  # of a key that the installation no longer has: no later attempt would go better
+        _note(delivery, at=datetime.now(UTC), status=None, error=f"{error.stable_code}: {error.detail}", seconds=0.0)
+        _end(delivery, "failed")
+        return None
     owner = token_hex(8)
     delivery.attempts += 1
     delivery.lease_owner, delivery.lease_until = owner, func.now() + timedelta(seconds=LEASE_SECONDS)
     return _Claim(
-        delivery.id, owner, endpoint.url, event.id, body(event), _secrets(vault, endpoint),
+        delivery.id, owner, endpoint.url, event.id, body(event), secrets,
         failing=endpoint.failing_since is not None,
     )  # fmt: skip
 
@@ -181,11 +187,7 @@ def _settle(session: Session, claim: _Claim, result: _Result) -> None:
     delivery = session.scalar(held)
     if delivery is None:  # the lease ran out and somebody else is at it
         return
-    line = {
-        "at": result.at.isoformat(), "status": result.status, "error": result.error,
-        "duration_seconds": round(result.duration_seconds, 3),
-    }  # fmt: skip
-    delivery.log = [*delivery.log, line][-LOGGED_ATTEMPTS:]
+    _note(delivery, at=result.at, status=result.status, error=result.error, seconds=result.duration_seconds)
     if result.succeeded:
         _end(delivery, "succeeded")
     elif result.status == 410 or delivery.attempts > len(SCHEDULE):
@@ -195,6 +197,26 @@ def _settle(session: Session, claim: _Claim, result: _Result) -> None:
         delivery.lease_owner = delivery.lease_until = delivery.rung_at = None
     if claim.failing or not result.succeeded:
         _mark_endpoint(session, delivery.endpoint_id, result)
+    if delivery.status == "failed":
+        _forget_failures(session, delivery)
+
+
+def _note(delivery: Delivery, *, at: datetime, status: int | None, error: str | None, seconds: float) -> None:
+    line = {"at": at.isoformat(), "status": status, "error": error, "duration_seconds": round(seconds, 3)}
+    delivery.log = [*delivery.log, line][-LOGGED_ATTEMPTS:]
+
+
+def _forget_failures(session: Session, ended: Delivery) -> None:
+    """Lets a failing endpoint begin anew where nothing that was tried waits: no attempt fails while none is made."""
+    tried = select(Delivery.id).where(
+        Delivery.endpoint_id == ended.endpoint_id, Delivery.id != ended.id, Delivery.status == "pending",
+        Delivery.attempts > 0,
+    )  # fmt: skip
+    session.execute(
+        update(WebhookEndpoint)
+        .where(WebhookEndpoint.id == ended.endpoint_id, WebhookEndpoint.disabled_at.is_(None), ~tried.exists())
+        .values(failing_since=None)
+    )
 
 
 def _end(delivery: Delivery, status: str) -> None:

@@ -48,6 +48,7 @@ OBJECTS: dict[str, bytes] = {
     "uneven/year=2013/a.csv": csv(1), "uneven/b.csv": csv(1, 1),
     "mixed/a=1/a.csv": csv(1), "mixed/b=1/a.csv": csv(1), "own/x=9/a.csv": csv(2), "wide.parquet": wide(), "plain/a.csv": csv(2), "plain/b.csv.gz": gzip.compress(csv(2, 2)),
     "plain/c.jsonl": b'{"y": "w1", "x": 4}\n', "other/a.csv": b"x,z\n1,2\n", "other/b.csv": csv(1),
+    "torn/1.csv": b"sku,y\n1.10,1\nNA,2\n", "torn/2.csv": b"sku,y\nA-7,3\n1.10,4\n", "torn/3.jsonl": b'{"sku": "B7", "y": 5}\n',
     "odd/a b+c%20d&e.csv": csv(1), "broken.parquet": wide()[:-100],
     **{f"many/{number:03}.csv": csv(2, number) for number in range(120)},
 }  # fmt: skip
@@ -130,6 +131,14 @@ def test_formats_mix_and_their_columns_must_not(read: Read):
     assert table.to_pydict() == {"x": [0, 1, 2, 3, 4], "y": ["w0", "w1", "w2", "w0", "w1"]}
     assert code(read, "other/*") == "schema_mismatch"
     assert code(read, "broken.parquet", columns=["few"]) == "not_a_parquet"
+
+
+def test_a_column_of_numbers_here_and_words_there_stays_as_it_is_written(read: Read):
+    assert read("torn/*").table.to_pydict() == {
+        "sku": ["1.10", "NA", "A-7", "1.10", "B7"],
+        "y": [1, 2, 3, 4, 5],
+    }
+    assert read("torn/1.csv").table.to_pydict() == {"sku": [1.1, None], "y": [1, 2]}
 
 
 def test_many_files_are_read_in_order_and_few_are_kept(read: Read, tmp_path: Path):

@@ -1,5 +1,6 @@
 """Ingest lands one immutable table, and refuses hostile files with a reason."""
 
+import datetime as dt
 import gzip
 import json
 import random
@@ -332,3 +333,37 @@ def test_a_parquet_file_keeps_nothing_but_its_columns(tmp_path: Path):
 def test_a_data_set_that_is_gone_is_the_callers_to_mend(tmp_path: Path):
     with pytest.raises(InvalidData, match="ds_00000000"):
         ingest.run(make_context(tmp_path, SPEC))
+
+
+def test_times_of_day_become_the_text_that_a_csv_would_hold(tmp_path: Path):
+    clock = pa.array([45_000_500_000, None], pa.time64("us"))
+    assert canonical(pa.table({"t": clock}))["t"].type == pa.large_string()
+    table = pa.table({"t": pa.array([45_000, 3_600], pa.time32("s")), "y": [1, 2]})
+    assert landed(tmp_path, table, "t.parquet").to_pydict() == {"t": ["12:30:00", "01:00:00"], "y": [1, 2]}
+
+
+@pytest.mark.parametrize("unit", ["s", "us"])
+def test_moments_beyond_the_years_of_the_calendar_are_missing(unit: str):
+    per_second = {"s": 1, "us": 10**6}[unit]
+    told = [
+        0,
+        253_402_300_799 * per_second,
+        253_402_300_800 * per_second,
+        -62_135_596_800 * per_second,
+        -(2**63) + 1,
+        2**63 - 1,
+    ]
+    found = canonical(pa.table({"at": pa.array(told, pa.timestamp(unit))}))["at"].cast(pa.int64()).to_pylist()
+    assert found == [0, 253_402_300_799 * 10**6, None, -62_135_596_800 * 10**6, None, None]
+    days = canonical(pa.table({"on": pa.array([0, 2_932_896, 2_932_897, -719_162, 2**31 - 1], pa.date32())}))["on"]
+    assert [None if day is None else day.year for day in days.to_pylist()] == [1970, 9999, None, 1, None]
+
+
+def test_int96_of_far_years_is_read_as_it_was_meant(tmp_path: Path):
+    far = [dt.datetime.fromisoformat(text) for text in ("9999-12-31T23:59", "0001-01-01T12:00", "1969-12-31T23:59:59")]
+    path = tmp_path / "spark.parquet"
+    pq.write_table(
+        pa.table({"at": pa.array(far, pa.timestamp("us")), "y": [1, 2, 3]}), path, use_deprecated_int96_timestamps=True
+    )
+    assert pq.ParquetFile(path).metadata.schema.column(0).physical_type == "INT96"
+    assert landed(tmp_path, path.read_bytes(), "t.parquet")["at"].to_pylist() == far

@@ -130,6 +130,15 @@ def test_without_validation_rows_some_of_train_are_drawn(tmp_path: Path):
     assert set(found["part"][340:]) == {"test"}
 
 
+def test_validation_rows_that_are_drawn_are_whole_groups_and_no_repeated_rows(tmp_path: Path):
+    frame = a_frame(300).assign(part_of=["train"] * 240 + ["test"] * 60)
+    found, _ = divided(tmp_path, frame, split={"method": "predefined", "column": "part_of"},
+                       task={"target": "y", "group_column": "g"})  # fmt: skip
+    drawn = found[found["part"] != "test"]
+    assert drawn[["g", "part"]].drop_duplicates()["g"].is_unique
+    assert set(drawn["part"]) == {"train", "validation"}
+
+
 def test_a_hash_does_not_move_a_row_when_others_come(tmp_path: Path):
     spec = {"split": {"method": "hash", "column": "n"}}
     small, _ = divided(tmp_path, a_frame(400).assign(y=["a", "b"] * 200), **spec)

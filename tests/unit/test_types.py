@@ -265,3 +265,18 @@ def test_loosely_typed_values_are_stored_as_training_stored_them(kind: str, give
 
 def test_whole_numbers_keep_every_digit():
     assert coerce.as_stored(pd.Series(np.array([2**62 + 1])), "int").to_pylist() == [2**62 + 1]
+
+
+def test_lists_and_records_are_the_labels_that_training_saw():
+    training = canonical(
+        pa.table(
+            {"tags": pa.array([["b", "a"], [], None]), "who": pa.array([{"n": 1, "m": None}, {"n": 2, "m": "x"}, None])}
+        )
+    )
+    given = pd.DataFrame(
+        {"tags": [["b", "a"], np.array([]), None], "who": [{"n": 1, "m": None}, {"n": 2, "m": "x"}, None]}
+    )
+    for name in ("tags", "who"):
+        found = coerce.labels(given[name], "text")
+        assert [None if pd.isna(label) else label for label in found] == training[name].to_pylist()
+    assert coerce.labels(pd.Series([("b", "a")]), "text").tolist() == ['["b","a"]']

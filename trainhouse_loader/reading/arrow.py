@@ -5,15 +5,23 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 TIME = pa.timestamp("us")
 TYPE_NAMES = {
     pa.int64(): "int", pa.float64(): "float", pa.bool_(): "bool", TIME: "timestamp",
-    pa.large_string(): "text", pa.string(): "text",
+    pa.large_string(): "text",
 }  # fmt: skip
 """What the types of a canonical table are called."""
 
 EXACT_WHOLE = 2.0**53
+DAYS = (-719_162, 2_932_896)
+"""Of the years 1 to 9999, which are all that ISO 8601, Python and most databases know, the first and the last."""
+YEARS = {
+    unit: (max(DAYS[0] * 86_400 * each, -(2**63)), min((DAYS[1] + 1) * 86_400 * each - 1, 2**63 - 1))
+    for unit, each in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9))
+}
+"""By unit, the first and the last moment of those."""
 
 
 def real(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -62,15 +70,26 @@ def decimal(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def time(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Times of any unit and zone in UTC microseconds."""
+    """Times of any unit and zone in UTC microseconds; none where one is no time of the years 1 to 9999, as `infinity`."""
+    unit = column.type.unit
     if getattr(column.type, "tz", None) is not None:
-        column = column.cast(pa.timestamp(column.type.unit, "UTC")).cast(pa.timestamp(column.type.unit))
-    return column.cast(TIME, safe=False)
+        column = column.cast(pa.timestamp(unit, "UTC")).cast(pa.timestamp(unit))
+    return _in_range(column, pa.int64(), *YEARS[unit]).cast(TIME, safe=False)
 
 
 def date(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Dates as their midnight in UTC."""
-    return column.cast(pa.date32()).cast(TIME)
+    """Dates as their midnight in UTC; none as for times."""
+    return _in_range(column.cast(pa.date32()), pa.int32(), *DAYS).cast(TIME)
+
+
+def _in_range(column: pa.ChunkedArray, counted: pa.DataType, first: int, last: int) -> pa.ChunkedArray:
+    """`column` with nulls for what, counted from 1970, lies before `first` or after `last`."""
+    counts = column.cast(counted)
+    ends = pc.min_max(counts).as_py()
+    if ends["min"] is None or (ends["min"] >= first and ends["max"] <= last):
+        return column
+    inside = pc.and_(pc.greater_equal(counts, first), pc.less_equal(counts, last))
+    return pc.if_else(inside, column, pa.scalar(None, column.type))
 
 
 CONVERTERS: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.ChunkedArray], pa.ChunkedArray]]] = [

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from trainhouse_loader.reading import readings
+from trainhouse_loader.reading.nested import nested_text
 from trainhouse_loader.reading.readings import FALSE_WORDS, TRUE_WORDS, Reading
 
 Floats = npt.NDArray[np.float64]
@@ -171,6 +172,8 @@ def _labels_of_numbers(values: Floats) -> pd.Series:
 
 def _label(value: Any) -> str | None:
     """One value as a label; None where it is missing."""
+    if isinstance(value, dict | list | tuple | np.ndarray):
+        return nested_text(value)
     if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool | np.bool_):

@@ -123,13 +123,14 @@ def divide(
         parts = _whole(plan, spec, table, strata=strata, units=units, held=held)
         repeated = 0 if units is None else rows - int((np.unique(units, return_counts=True)[1] == 1).sum())
         return Division(parts, {}, keys, known, before, note, repeated, units)
-    parts = _in_order(plan, spec, table, strata)
+    alike = _alike(plan, spec, table)
+    parts = _in_order(plan, spec, table, strata, alike)
     lost = int((parts == NOWHERE).sum())
     dropped = {("gap" if plan.group is None else "group_or_gap"): lost} if lost else {}
     late = before & (parts != TEST) & (parts != NOWHERE)
     parts[late] = NOWHERE
     dropped |= {"tested": int(late.sum())} if late.any() else {}
-    return Division(parts, dropped, keys, known, before, note, units=_alike(plan, spec, table))
+    return Division(parts, dropped, keys, known, before, note, units=alike)
 
 
 def _identities(plan: Plan, spec: JobSpec, table: Divided) -> tuple[Hashes | None, Held, str]:
@@ -224,10 +225,11 @@ def _whole(  # one line for each method
     return partition.balanced(even, shares, seed=seed, units=units, held=held)
 
 
-def _in_order(plan: Plan, spec: JobSpec, table: Divided, strata: Labels) -> Parts:
+def _in_order(plan: Plan, spec: JobSpec, table: Divided, strata: Labels, alike: Labels | None) -> Parts:
     split = spec.split
     if plan.time is None:
-        return partition.predefined(table.column(str(plan.given)), strata, seed=split.seed, name=str(plan.given))
+        said = table.column(str(plan.given))
+        return partition.predefined(said, strata, seed=split.seed, name=str(plan.given), units=alike)
     shares, column = (split.train, split.validation, split.test), table.column(plan.time)
     times, gap = chronology.clock(column, name=plan.time), chronology.width(split.gap, column)
     if plan.group is None:

@@ -144,8 +144,8 @@ def _imbalance(parts: Parts, strata: Labels, shares: Shares) -> float:
     return float(np.abs(held - ideal).sum() / len(parts))
 
 
-def predefined(column: pa.ChunkedArray, strata: Labels, *, seed: int, name: str) -> Parts:
-    """(rows,) What the column says; without validation rows, 15/85 of train are drawn, by `strata`.
+def predefined(column: pa.ChunkedArray, strata: Labels, *, seed: int, name: str, units: Labels | None = None) -> Parts:
+    """(rows,) What the column says; without validation rows, 15/85 of train are drawn, by `strata`, `units` whole.
 
     Raises:
         InvalidData: `bad_split_value`.
@@ -160,7 +160,8 @@ def predefined(column: pa.ChunkedArray, strata: Labels, *, seed: int, name: str)
     if not (parts == 1).any():
         train = np.flatnonzero(parts == 0)
         if len(train):
-            drawn = balanced(strata[train], (70 / 85, 15 / 85, 0.0), seed=seed)
+            whole = None if units is None else units[train]
+            drawn = balanced(strata[train], (70 / 85, 15 / 85, 0.0), seed=seed, units=whole)
             parts[train[drawn > 0]] = 1
     return parts
 

@@ -70,7 +70,8 @@ def byte_ranges(path: Path, columns: Sequence[str], *, size: int) -> list[tuple[
 
 
 def _opened(path: Path) -> pq.ParquetFile:
-    file = pq.ParquetFile(path, arrow_extensions_enabled=False)
+    # Spark's and Hive's INT96 reaches from the year 1 to 9999; read as nanoseconds, years from 2262 on would wrap around.
+    file = pq.ParquetFile(path, arrow_extensions_enabled=False, coerce_int96_timestamp_unit="us")
     if file.num_row_groups > MAX_GROUPS or file.metadata.num_rows < 0:
         raise pa.ArrowInvalid("its row groups are no row groups")
     if len(file.schema_arrow) > MAX_COLUMNS:

@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,8 +23,11 @@ SHOWN_ROWS = 10
 DELIMITERS = ",;\t|"
 
 
-def read_csv(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_csv(path: Path, columns: Sequence[str] | None = None, *, as_text: Collection[str] = ()) -> pa.Table:
     """The CSV file at `path`, header first, or its `columns`, as a canonical table; empty cells are null.
+
+    Args:
+        as_text: Columns that stay as they are written, whatever they say.
 
     Raises:
         InvalidData: `ragged_csv` with line numbers, `not_utf8` with the byte's offset, `nul_character`,
@@ -36,7 +39,7 @@ def read_csv(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         require_known(columns, names)
     wanted = names if columns is None else list(columns)
     try:
-        growing, last = _read(path, delimiter, names, wanted=wanted)
+        growing, last = _read(path, delimiter, names, wanted=wanted, as_text=as_text)
     except pa.ArrowInvalid as error:
         raise _fault(path, delimiter, names, str(error)) from None
     except InvalidData as error:
@@ -48,17 +51,21 @@ def read_csv(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def _read(
-    path: Path, delimiter: str, names: list[str], *, wanted: Sequence[str]
+    path: Path, delimiter: str, names: list[str], *, wanted: Sequence[str], as_text: Collection[str]
 ) -> tuple[dict[str, Growing], list[str | None]]:
     """The columns `wanted`, and the last row; read once more where a row is long, and where a type proved wrong."""
+
+    def fresh() -> dict[str, Growing]:
+        return {name: Growing(name, as_text=name in as_text) for name in wanted}
+
     block = BLOCK_BYTES
     try:
-        growing, last = _grown(path, delimiter, names, wanted={name: Growing(name) for name in wanted}, block=block)
+        growing, last = _grown(path, delimiter, names, wanted=fresh(), block=block)
     except pa.ArrowInvalid as error:
         if LONG_ROW not in str(error):
             raise
         block = LARGE_BLOCK_BYTES
-        growing, last = _grown(path, delimiter, names, wanted={name: Growing(name) for name in wanted}, block=block)
+        growing, last = _grown(path, delimiter, names, wanted=fresh(), block=block)
     again = {name: Growing(name, as_text=True) for name, each in growing.items() if each.failed}
     if again:
         growing |= _grown(path, delimiter, names, wanted=again, block=block)[0]

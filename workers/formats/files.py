@@ -28,24 +28,26 @@ MAGIC = [
 
 @dataclass(frozen=True)
 class Given:
-    """What a reader may use: a folder for what it unpacks, threads, and how far a file may grow."""
+    """What a reader may use: a folder for what it unpacks, threads, how far a file may grow; and what stays text."""
 
     scratch: Path
     threads: int
     limits: Limits
+    as_text: Sequence[str] = ()
 
 
 Columns = Sequence[str] | None
 
 
-def read_file(
+def read_file(  # noqa: PLR0913  # what is asked of a file
     path: Path, declared: str, *, scratch: Path, threads: int = 1, name: str = "", columns: Columns = None,
-    limits: Limits = LIMITS,
+    as_text: Sequence[str] = (), limits: Limits = LIMITS,
 ) -> pa.Table:  # fmt: skip
     """The file at `path` as a canonical table; `declared` `auto` goes by `name` and then by content.
 
     Args:
         columns: Only these, in this order; None means all.
+        as_text: Columns whose text stays as it is written, whatever it says.
 
     Raises:
         InvalidData: `empty_file`, `no_rows`, `not_a_<format>`, `ragged_csv`, `not_utf8`, `duplicate_columns`,
@@ -57,7 +59,7 @@ def read_file(
         )
     wanted = _format(path, declared, name)
     chosen = None if columns is None else list(dict.fromkeys(columns))
-    table = READERS[wanted](path, chosen, Given(scratch, threads, limits))
+    table = READERS[wanted](path, chosen, Given(scratch, threads, limits, as_text))
     if table.num_rows == 0:
         raise InvalidData(f"The file {_shown(name)} holds no rows.", code="no_rows", hint="A header alone is no data.")
     return table
@@ -131,8 +133,8 @@ def unpack(path: Path, scratch: Path, limits: Limits) -> Path:
     return target
 
 
-def _csv(path: Path, columns: Columns, _given: Given) -> pa.Table:
-    return read_csv(path, columns)
+def _csv(path: Path, columns: Columns, given: Given) -> pa.Table:
+    return read_csv(path, columns, as_text=given.as_text)
 
 
 def _csv_gz(path: Path, columns: Columns, given: Given) -> pa.Table:
@@ -141,26 +143,26 @@ def _csv_gz(path: Path, columns: Columns, given: Given) -> pa.Table:
         seen = sniff(unpacked)
         if seen not in {"text", "json"}:
             raise not_a("csv", seen, "inside the gzip file")
-        return read_csv(unpacked, columns)
+        return read_csv(unpacked, columns, as_text=given.as_text)
     finally:
         unpacked.unlink()
 
 
-def _json(path: Path, columns: Columns, _given: Given) -> pa.Table:
+def _json(path: Path, columns: Columns, given: Given) -> pa.Table:
     table = read_json(path)
     if columns is not None:
         named = column_names(table.column_names)
         require_known(columns, named)
         table = table.select([named.index(name) for name in columns])
-    return canonical(table)
+    return canonical(table, as_text=given.as_text)
 
 
 def _parquet(path: Path, columns: Columns, given: Given) -> pa.Table:
-    return canonical(read_parquet(path, columns, threads=given.threads, limits=given.limits))
+    return canonical(read_parquet(path, columns, threads=given.threads, limits=given.limits), as_text=given.as_text)
 
 
-def _arrow(path: Path, columns: Columns, _given: Given) -> pa.Table:
-    return canonical(read_arrow(path, columns))
+def _arrow(path: Path, columns: Columns, given: Given) -> pa.Table:
+    return canonical(read_arrow(path, columns), as_text=given.as_text)
 
 
 READERS: dict[str, Callable[[Path, Columns, Given], pa.Table]] = {

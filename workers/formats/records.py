@@ -9,7 +9,7 @@ import pyarrow.json as pajson
 
 from app.errors import InvalidData, bounded
 from app.spec.base import MAX_COLUMNS
-from workers.table.canonical import nested_text
+from trainhouse_loader.reading.nested import nested_text
 
 BLOCK_BYTES = 16 * 1024**2
 

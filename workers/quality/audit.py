@@ -137,7 +137,7 @@ def _shares(counts: Mapping[str, int], rows: int, validation: Validation) -> lis
 
 def numbers(column: pa.ChunkedArray, task: Task) -> list[Finding]:
     """What is odd about a target that is measured: nearly always one value, or a few values far out."""
-    values = column.cast(pa.float64()).to_numpy()
+    values = column.cast(pa.float64(), safe=False).to_numpy()
     name, found = bounded(task.target), []
     most = pc.mode(column, n=1)[0]["count"].as_py()
     if most / len(values) >= NEARLY_CONSTANT:

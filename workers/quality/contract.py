@@ -129,11 +129,16 @@ def _unique(column: pa.ChunkedArray, _contract: ColumnContract) -> pa.ChunkedArr
     return pa.chunked_array([~repeated])
 
 
+def _as_bound(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whole numbers as the floats that bounds are; Arrow itself refuses those beyond 2**53."""
+    return column.cast(pa.float64(), safe=False) if pa.types.is_integer(column.type) else column
+
+
 RULES: dict[str, Test] = {
     "nullable": lambda column, _contract: pc.is_valid(column),
     "unique": _unique,
-    "min": lambda column, contract: pc.greater_equal(column, contract.min),
-    "max": lambda column, contract: pc.less_equal(column, contract.max),
+    "min": lambda column, contract: pc.greater_equal(_as_bound(column), contract.min),
+    "max": lambda column, contract: pc.less_equal(_as_bound(column), contract.max),
     "allowed": _allowed,
     "pattern": _matches,
 }

@@ -32,12 +32,13 @@ MAX_ANSWER_BYTES = 4 * 1024**2
 
 @dataclass(frozen=True)
 class Asked:
-    """A local file of a caller, what it is said to be, its own name, and the columns wanted (None: all)."""
+    """A local file of a caller, what it is said to be, its own name, the columns wanted (None: all), those kept as text."""
 
     path: Path
     format: str = "auto"
     name: str = ""
     columns: Sequence[str] | None = None
+    as_text: Sequence[str] = ()
 
 
 def read_file(
@@ -56,7 +57,8 @@ def read_file(
 def read_files(files: Sequence[Asked], ctx: Context) -> list[pa.Table]:
     """Each of `files` as a canonical table, all read by one process; raises as `read_file`."""
     request = {"files": [{"path": str(file.path.resolve()), "declared": file.format, "name": file.name,
-                          "columns": None if file.columns is None else list(file.columns)} for file in files],
+                          "columns": None if file.columns is None else list(file.columns),
+                          "as_text": list(file.as_text)} for file in files],
                "threads": ctx.threads}  # fmt: skip
     folder = Path(tempfile.mkdtemp(prefix="parse-", dir=ctx.workspace.scratch))
     try:

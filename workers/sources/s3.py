@@ -15,7 +15,7 @@ from workers.sources.base import MAX_EXPANDED_BYTES, SHOWN_PARTS, SourceResult, 
 from workers.sources.files import Asked, parquet_ranges, read_files
 from workers.sources.partitions import partitions, with_partitions
 from workers.sources.store import MAX_FILES, Listed, Store
-from workers.sources.together import together
+from workers.sources.together import of_several_kinds, together
 
 BATCH_FILES, BATCH_BYTES = 50, 64 * 1024**2
 """So many files are on this machine at a time, and are read by one process."""
@@ -38,6 +38,26 @@ def read(source: S3Source, ctx: Context) -> SourceResult:
     steps = partitions([file.key for file in files], source.partitioning)
     keys = set(steps[0])
     wanted = None if source.columns is None else [name for name in source.columns if name not in keys] or None
+
+    def tables_of(as_text: Sequence[str] = ()) -> tuple[list[pa.Table], int]:
+        return _tables(source, ctx, store, files, columns=wanted, as_text=as_text)
+
+    tables, came = tables_of()
+    if torn := of_several_kinds(tables):  # one file of all rows would keep them as they are written
+        tables.clear()
+        tables, again = tables_of(torn)
+        came += again
+    names = [file.key for file in files]
+    table = with_partitions(together(tables, names), [part.num_rows for part in tables], steps, source=source)
+    shown = tuple(file.part for file in files[:SHOWN_PARTS])
+    return SourceResult(table, came, len(files), parts=shown, version={"listing": _digest(files)})
+
+
+def _tables(
+    source: S3Source, ctx: Context, store: Store, files: Sequence[Listed], *,
+    columns: Sequence[str] | None, as_text: Sequence[str],
+) -> tuple[list[pa.Table], int]:  # fmt: skip
+    """(the table of each file, how many bytes came for them)."""
     tables: list[pa.Table] = []
     came = 0
     for batch in _batches(files):
@@ -45,18 +65,15 @@ def read(source: S3Source, ctx: Context) -> SourceResult:
         asked: list[Asked] = []
         for file in batch:
             local = ctx.workspace.scratch / f"fetched-{len(tables) + len(asked)}"
-            came += _fetch(store, file, local, source=source, columns=wanted, ctx=ctx)
+            came += _fetch(store, file, local, source=source, columns=columns, ctx=ctx)
             if came > MAX_EXPANDED_BYTES:
                 raise InvalidData(f"The files of {bounded(source.uri)} are larger than {MAX_EXPANDED_BYTES:,} bytes.",
                                   code="too_large", hint="Name fewer files or columns.")  # fmt: skip
-            asked.append(Asked(local, source.format, file.key.rsplit("/", 1)[-1], wanted))
+            asked.append(Asked(local, source.format, file.key.rsplit("/", 1)[-1], columns, as_text))
         tables += read_files(asked, ctx)
         for one in asked:
             one.path.unlink()
-    names = [file.key for file in files]
-    table = with_partitions(together(tables, names), [part.num_rows for part in tables], steps, source=source)
-    shown = tuple(file.part for file in files[:SHOWN_PARTS])
-    return SourceResult(table, came, len(files), parts=shown, version={"listing": _digest(files)})
+    return tables, came
 
 
 def version(source: S3Source, ctx: Context) -> str | None:

@@ -64,6 +64,8 @@ def _array(values: tuple[Any, ...]) -> pa.Array:
         return pa.nulls(len(values))
     if len(kinds) == 1 or kinds == {int, float}:
         plain = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: TEXT, bytes: pa.large_binary()}
+        if len(kinds) == 2:  # Arrow refuses whole numbers that no float holds exactly
+            values = tuple(None if value is None else float(value) for value in values)
         return pa.array(values, plain[float if float in kinds else kinds.pop()])
     return pa.array([None if value is None else _as_text(value) for value in values], TEXT)
 
@@ -81,4 +83,4 @@ def _joined(parts: list[pa.Array]) -> pa.ChunkedArray:
         wanted: pa.DataType = pa.float64()
     else:
         wanted = kinds.pop() if len(kinds) == 1 else TEXT
-    return pa.chunked_array([part.cast(wanted) for part in parts])
+    return pa.chunked_array([part.cast(wanted, safe=False) for part in parts])

@@ -14,6 +14,7 @@ from minio.error import InvalidResponseError, MinioException, S3Error, ServerErr
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
+from app.connections import s3
 from app.egress import resolve
 from app.egress.pinned import PinnedPool
 from app.errors import DeadlineExceeded, InvalidData, SourceRefused, SourceUnavailable, TrainhouseError, bounded
@@ -60,8 +61,7 @@ class Store:
         self._found, self._bucket, self._ctx = found, bucket, ctx
         region = str(found.config.get("region") or "us-east-1")
         secure = bool(found.config.get("secure", True))
-        endpoint = str(found.config.get("endpoint") or f"s3.{region}.amazonaws.com")
-        endpoint = re.sub(r"^https?://", "", endpoint).rstrip("/")
+        endpoint = s3.endpoint({**found.config, "region": region})
         addresses = resolve(*_host_and_port(endpoint, secure=secure))
         pool = PinnedPool(addresses[0], connect_seconds=CONNECT_SECONDS, read_seconds=READ_SECONDS, attempts=ATTEMPTS)
         with self._speaking():

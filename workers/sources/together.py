@@ -28,6 +28,17 @@ def together(tables: list[pa.Table], names: list[str]) -> pa.Table:
     return pa.table(columns, names=first.column_names)
 
 
+def of_several_kinds(tables: list[pa.Table]) -> list[str]:
+    """The columns that say numbers, truths or times in some of the tables and something else in others."""
+    found = []
+    for name in tables[0].column_names:
+        parts = [table.column(name) for table in tables if name in table.column_names]
+        kinds = {part.type for part in parts if part.null_count < len(part)}
+        if len(kinds) > 1 and kinds != {pa.int64(), pa.float64()}:
+            found.append(name)
+    return found
+
+
 def one_column(parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
     """Canonical columns end to end: numbers as numbers, otherwise as text where they differ."""
     kinds = {part.type for part in parts if part.null_count < len(part)}

@@ -129,7 +129,7 @@ def weights(table: pa.Table, name: str) -> Floats:
     column = table.column(name)
     if column.type not in (pa.int64(), pa.float64()):
         raise InvalidData(f"The weight column {bounded(name)!r} holds no numbers.", code="bad_weight")
-    found = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    found = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
     wrong = ~(np.isfinite(found) & (found >= 0))
     if wrong.any() or not found.any():
         where = f" (row {int(np.flatnonzero(wrong)[0])})" if wrong.any() else ""

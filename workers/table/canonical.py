@@ -7,13 +7,12 @@ The rules, for every source alike:
 - text whose every value is a number, `true`/`false`, or an ISO date or time becomes that type, because a CSV file
   could not have said it otherwise; digits after a leading zero (`01234`) stay text;
 - `""` is null; `NA`, `NaN`, `null` and their kin are null beside numbers, booleans and times, and words beside words;
-- dates and times of any unit and zone become timestamp[us] in UTC; a date is its midnight;
+- dates and times of any unit and zone become timestamp[us] in UTC; a date is its midnight; those beyond the years 1 to
+  9999, such as `infinity`, are null;
 - dictionaries become their values; lists and records become JSON text; a column of nulls becomes float64.
 """
 
-import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,11 +20,15 @@ import pyarrow.compute as pc
 from app.errors import InvalidData, Violation, bounded
 from app.spec.base import MAX_COLUMNS
 from trainhouse_loader.reading import arrow
+from trainhouse_loader.reading.nested import nested_text
 from workers.table.written import Growing
 
 
-def canonical(table: pa.Table) -> pa.Table:
+def canonical(table: pa.Table, *, as_text: Collection[str] = ()) -> pa.Table:
     """`table` with canonical names and types; the same rows in the same order.
+
+    Args:
+        as_text: Columns whose text stays text, whatever it says.
 
     Raises:
         InvalidData: `duplicate_columns`, `too_many_columns`, `nul_character`, `not_utf8`, `unsupported_type`.
@@ -35,7 +38,7 @@ def canonical(table: pa.Table) -> pa.Table:
         return table
     given = table.columns[::-1]
     del table  # each column goes as soon as it is converted, where nobody else holds the table
-    return pa.table([canonical_column(given.pop(), name) for name in names], names=names)
+    return pa.table([canonical_column(given.pop(), name, as_text=name in as_text) for name in names], names=names)
 
 
 def column_names(names: list[str]) -> list[str]:
@@ -64,7 +67,7 @@ def column_names(names: list[str]) -> list[str]:
     return named
 
 
-def canonical_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def canonical_column(column: pa.ChunkedArray, name: str, *, as_text: bool = False) -> pa.ChunkedArray:
     """`column` as int64, float64, bool, timestamp[us] or string.
 
     Raises:
@@ -78,6 +81,8 @@ def canonical_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
                           code="unsupported_type", hint="Store it as a plain number, text or time.")  # fmt: skip
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if as_text and (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return _grown(column, Growing(name, as_text=True))
     for fits, convert in CONVERTERS:
         if fits(column.type):
             found = convert(column, name)
@@ -88,7 +93,7 @@ def canonical_column(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 def _clock(column: pa.ChunkedArray, _name: str) -> pa.ChunkedArray:
     """Times of day as text, without zeros behind the seconds."""
-    return trimmed_clock(column.cast(pa.string()))
+    return trimmed_clock(column.cast(pa.string()).cast(pa.large_string()))
 
 
 def trimmed_clock(text: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -117,27 +122,18 @@ def _nested(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     return _text(pa.chunked_array([pa.array(texts, pa.large_string())]), name)
 
 
-def nested_text(value: object) -> str:
-    """A list or record as compact JSON text with sorted keys."""
-    return json.dumps(_without_nulls(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
-    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
-
-
 def _text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Text as the numbers, booleans or times that every value of it says; otherwise text without `""`."""
     whole = Growing(name)
+    found = _grown(column, whole)
+    # What was read before it failed must be read again, as text.
+    return _grown(column, Growing(name, as_text=True)) if whole.failed else found
+
+
+def _grown(column: pa.ChunkedArray, whole: Growing) -> pa.ChunkedArray:
     for chunk in column.chunks:
         whole.add(chunk)
-    if whole.failed:  # what was read before it failed must be read again, as text
-        whole = Growing(name, as_text=True)
-        for chunk in column.chunks:
-            whole.add(chunk)
-    return whole.column()
+    return whole.column() if not whole.failed else column
 
 
 is_type = pa.types

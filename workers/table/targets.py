@@ -117,7 +117,7 @@ def _refused(task: Task, what: str, code: str, hint: str) -> InvalidData:
 def encode(column: pa.ChunkedArray, target: Target) -> npt.NDArray[np.float64]:
     """(rows,) The target as numbers: class index, or the value itself; NaN where it is missing."""
     if target.task_type == "regression":
-        return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
     coded = column.combine_chunks().dictionary_encode()
     index = pc.index_in(coded.dictionary.cast(pa.large_string()), value_set=pa.array(target.classes, pa.large_string()))
     numbers = np.append(index.cast(pa.float64()).to_numpy(zero_copy_only=False), np.nan)

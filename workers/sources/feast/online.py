@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from app.errors import SourceRefused
+from trainhouse_loader.reading.nested import nested_text
 from workers.context import ConnectionRef, Context
 from workers.sources.feast.registry import DUMMY_KEY, View
 from workers.sources.feast.wire import call, not_feast
-from workers.table.canonical import nested_text
 
 NO_TIME = -(2**63)
 """How the feature server writes a time that is not known."""
