@@ -30,7 +30,7 @@ RUN pip install --require-hashes -r requirements-worker.lock
 COPY trainhouse_loader trainhouse_loader
 COPY app app
 COPY workers workers
-RUN mkdir /var/tmp/trainhouse && chown trainhouse /var/tmp/trainhouse
+RUN mkdir -p /var/tmp/trainhouse/cores && chown -R trainhouse /var/tmp/trainhouse
 ENV TRAINHOUSE_SCRATCH_DIR=/var/tmp/trainhouse REMAP_SIGTERM=SIGQUIT
 USER trainhouse
 CMD ["python", "-m", "celery", "-A", "workers.main:celery", "worker", "--loglevel", "INFO", \

@@ -19,7 +19,8 @@ class Client(httpx2.Client):
     """An httpx2 client with the key in its header, and the words of the service as methods."""
 
     def __init__(self, url: str, api_key: str, *, timeout: float = 60.0) -> None:
-        super().__init__(base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=timeout)
+        # The environment's proxies are not for a service of this machine, nor is its key for them.
+        super().__init__(base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=timeout, trust_env=False)
 
     def upload(self, path: Path, *, name: str | None = None) -> str:
         """Uploads a file as a data set and gives its id.

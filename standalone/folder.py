@@ -1,5 +1,6 @@
 """The stack's data folder: its lock, its generated secrets, the ports it used last."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -65,9 +66,17 @@ def read_json(path: Path) -> dict[str, Any]:
 def credentials(folder: Path) -> dict[str, str]:
     """The folder's secrets, generated the first time and kept in `secrets.json` (0600)."""
     path = folder / "secrets.json"
-    if path.exists():
-        return {name: str(value) for name, value in json.loads(path.read_text()).items()}
-    made = {
+    if not path.exists():
+        draft = folder / f"secrets.{secrets.token_hex(8)}.json"
+        write_private(draft, _made())
+        with contextlib.suppress(FileExistsError):  # another start was first: its secrets are the folder's
+            os.link(draft, path)
+        draft.unlink()
+    return {name: str(value) for name, value in json.loads(path.read_text()).items()}
+
+
+def _made() -> dict[str, str]:
+    return {
         "postgres_admin": secrets.token_urlsafe(24),
         "postgres": secrets.token_urlsafe(24),
         "redis": secrets.token_urlsafe(24),
@@ -75,8 +84,6 @@ def credentials(folder: Path) -> dict[str, str]:
         "s3_secret_key": secrets.token_urlsafe(30),
         "secret_keys": Fernet.generate_key().decode(),
     }
-    write_private(path, made)
-    return made
 
 
 def port_for(folder: Path, name: str, host: str = "127.0.0.1") -> int:
@@ -92,7 +99,7 @@ def port_for(folder: Path, name: str, host: str = "127.0.0.1") -> int:
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
     """Whether a server could listen on `port` now."""
-    with socket.socket() as probe:
+    with socket.socket(_family(host)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -101,8 +108,12 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that nobody listens on."""
-    with socket.socket() as probe:
+    with socket.socket(_family(host)) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

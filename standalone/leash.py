@@ -13,7 +13,8 @@ import sys
 
 PR_SET_PDEATHSIG, PR_SET_SECUREBITS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 28, 47, 2
 SECBIT_NO_SETUID_FIXUP = 1 << 2
-CAP_DAC_READ_SEARCH = 2
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
+"""The narrower one is not among those that containers usually have."""
 CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -33,20 +34,36 @@ def become(account: str, *, reach: bool) -> None:
     """Gives up root for `account`; with `reach` it may still read and traverse folders that are closed to it.
 
     A checkout below /root is closed to every other account. Opening it with chmod would change a machine that is not
-    ours, so this one capability is kept across the exec instead. The secure bit makes access(2) honour it.
+    ours, so one capability is kept across the exec instead. The secure bit makes access(2) honour it.
     """
     entry = pwd.getpwnam(account)
+    capability = CAP_DAC_READ_SEARCH if 1 << CAP_DAC_READ_SEARCH & permitted() else CAP_DAC_OVERRIDE
     if reach:
-        libc().prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+        require(libc().prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
     os.setgroups([])
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
     if reach:
         keep = (CapabilityData * 2)()
-        bit = 1 << CAP_DAC_READ_SEARCH
+        bit = 1 << capability
         keep[0] = CapabilityData(bit, bit, bit)
-        libc().capset(ctypes.byref(CapabilityHeader(CAPABILITY_VERSION_3, 0)), keep)
-        libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH, 0, 0)
+        require(libc().capset(ctypes.byref(CapabilityHeader(CAPABILITY_VERSION_3, 0)), keep))
+        require(libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0))
+
+
+def permitted() -> int:
+    """The capabilities that this process may use, one bit each."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123  # a light start
+        return next((int(line.split()[1], 16) for line in status if line.startswith("CapPrm:")), 0)
+
+
+def require(failed: int) -> None:
+    """Ends this process with a word for people, where a call of the kernel has failed."""
+    if failed:
+        sys.exit(
+            f"{os.strerror(ctypes.get_errno())}: this account's folder is closed to others, and root may not keep the right "
+            "to reach into it here. Put the checkout and --data-dir where every account may go, or run as another account."
+        )
 
 
 def tie(parent: int, death_signal: int) -> None:

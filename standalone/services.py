@@ -108,6 +108,11 @@ def reachable(host: str) -> str:
     return "127.0.0.1" if host in {"0.0.0.0", "", "::"} else host  # noqa: S104  # compared, not bound
 
 
+def written(host: str) -> str:
+    """`host` as a URL has it."""
+    return f"[{host}]" if ":" in host else host
+
+
 def _celery(name: str, argv: list[str], folder: Path, known: Mapping[str, str]) -> Service:
     soft = {"REMAP_SIGTERM": "SIGQUIT"}  # the worker ends although a task runs; the supervisor then frees its lease
     child = Child(name, [sys.executable, *argv], folder, {**known, **soft}, stop_signal=signal.SIGTERM)

@@ -19,7 +19,7 @@ from standalone.services import Service
 READY_SECONDS = 120.0
 SOFT_SECONDS = 12.0
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, STEADY_SECONDS = 0.5, 30.0, 60.0
-LOOPBACK = "127.0.0.0/8"
+LOOPBACK = "127.0.0.0/8,::1/128"
 OUTSIDE = {  # an engine is not started where its variable names another
     "postgres": "TRAINHOUSE_DATABASE_URL",
     "redis": "TRAINHOUSE_REDIS_URL",
@@ -74,7 +74,7 @@ class Stack:
     @property
     def url(self) -> str:
         """Where the API answers."""
-        return f"http://{services.reachable(self.options.host)}:{self.port}"
+        return f"http://{services.written(services.reachable(self.options.host))}:{self.port}"
 
     @property
     def is_private(self) -> bool:
@@ -97,8 +97,8 @@ class Stack:
         own = {name: value for engine in self.owned for name, value in engine.variables().items()}
         own["TRAINHOUSE_SECRET_KEYS"] = os.environ.get("TRAINHOUSE_SECRET_KEYS", self.engines.secret_keys)
         scratch = {
-            "TRAINHOUSE_SCRATCH_DIR": str(self.folder / "scratch"), "TRAINHOUSE_PUBLIC_URL": self.url,
-            "TRAINHOUSE_NODE": self.node,
+            "TRAINHOUSE_SCRATCH_DIR": str(self.folder / "scratch"), "TRAINHOUSE_NODE": self.node,
+            "TRAINHOUSE_PUBLIC_URL": os.environ.get("TRAINHOUSE_PUBLIC_URL", self.url),
         }  # fmt: skip
         if self.is_private:
             scratch["TRAINHOUSE_EGRESS_ALLOW"] = os.environ.get("TRAINHOUSE_EGRESS_ALLOW", LOOPBACK)
@@ -255,7 +255,10 @@ class Stack:
             restart.backoff = min(restart.backoff * 2, LONGEST_BACKOFF_SECONDS)
         elif now >= restart.due:
             restart.due, restart.started = None, now
-            start()
+            try:
+                start()
+            except OSError as error:  # a full disk, or no memory: it may pass, and the others work
+                self.say(f"{name} could not be started: {error}")
 
 
 def is_outside(engine: str) -> bool:

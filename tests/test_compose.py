@@ -1,6 +1,9 @@
 """docker-compose.yml and Dockerfile keep in step with the settings and with each other."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -90,6 +93,41 @@ def test_containers_do_not_run_as_root() -> None:
     for stage in DOCKERFILE.split("\nFROM ")[2:]:
         assert "\nUSER trainhouse\n" in stage
         assert "--require-hashes" in stage
+
+
+IMPORTS = """
+import importlib, importlib.metadata, re, sys
+
+class Image:
+    def find_spec(self, name, path=None, target=None):
+        owners = KNOWN.get(name.partition(".")[0], [])
+        if owners and not LOCKED & {re.sub("[-_.]+", "-", owner).lower() for owner in owners}:
+            raise ModuleNotFoundError(f"the image has no {name}")
+
+KNOWN, LOCKED = importlib.metadata.packages_distributions(), {"trainhouse", *sys.argv[1].split(",")}
+sys.meta_path.insert(0, Image())
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+"""
+"""Imports modules as if nothing but the packages of a lock file were installed."""
+
+
+@pytest.mark.parametrize(
+    ("image", "modules"), [
+        ("api", ("app.main", "app.accounts.bootstrap")), ("api", ("workers.dispatcher",)),
+        ("api", ("workers.main", "workers.tasks", "workers.delivery")),
+        ("worker", ("workers.main", "workers.tasks", "workers.pipeline", "workers.trial")),
+    ], ids=["api", "dispatcher", "delivery", "worker"]
+)  # fmt: skip
+def test_what_a_container_runs_is_in_its_image(image: str, modules: tuple[str, ...]) -> None:
+    lock = (HOUSE / f"requirements-{image}.lock").read_text()
+    locked = re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE)
+    said = {name: VARIABLE.sub("a1b2c3d4", value) for name, value in COMPOSE["services"][image]["environment"].items()}
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTS, ",".join(locked), *modules], cwd=HOUSE, env={"PATH": os.environ["PATH"], **said},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-2_000:]
 
 
 def test_the_worker_image_brings_the_extras_that_compose_says_it_has() -> None:

@@ -11,7 +11,7 @@ from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError
 
-from app.connections import feast, http, mysql, postgres, sqlite
+from app.connections import feast, http, mysql, postgres, s3, sqlite
 from app.egress import Egress, resolve
 from app.egress.pinned import PinnedPool
 from app.errors import SourceRefused, SourceUnavailable
@@ -38,7 +38,7 @@ def host_of(kind: str, config: dict[str, Any]) -> tuple[str, int] | None:
         return None
     if kind in {"postgres", "mysql"}:
         return str(config["host"]), int(config["port"])
-    named = str(config["endpoint" if kind == "s3" else "host"])
+    named = s3.endpoint(config) if kind == "s3" else str(config["host"])
     host, _, port = named.rpartition(":")
     if host and port.isdigit():
         return host, int(port)
@@ -50,7 +50,7 @@ def _s3(config: dict[str, Any], secret: dict[str, str], settings: Settings) -> s
     address = resolve(host, port, settings.egress_allow)[0]
     pool = PinnedPool(address, connect_seconds=SECONDS, read_seconds=SECONDS)
     client = Minio(
-        config["endpoint"], access_key=secret.get("access_key"), secret_key=secret.get("secret_key"),
+        s3.endpoint(config), access_key=secret.get("access_key"), secret_key=secret.get("secret_key"),
         session_token=secret.get("session_token"), secure=config["secure"], region=config["region"], http_client=pool,
     )  # fmt: skip
     try:

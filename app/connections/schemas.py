@@ -69,8 +69,8 @@ HeaderValue = Annotated[Hidden, AfterValidator(_no_line_break)]
 class S3Config(Part):
     """Where an S3-compatible store is."""
 
-    endpoint: Annotated[str, Field(min_length=1, max_length=260), AfterValidator(_host_and_port)] = "s3.amazonaws.com"
-    """host or host:port, without a scheme"""
+    endpoint: Annotated[str, Field(min_length=1, max_length=260), AfterValidator(_host_and_port)] | None = None
+    """host or host:port, without a scheme; left out, that of Amazon's region"""
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")] = "us-east-1"
     secure: bool = True
     """false where the store speaks no TLS"""

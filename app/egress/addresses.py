@@ -100,7 +100,9 @@ def _lookup(name: str, port: int) -> list[Address]:
         raise SourceUnavailable("The host's name cannot be looked up at present.", code="lookup_failed")
     if isinstance(found[0], Exception):
         raise EgressDenied("There is no host of that name.", code="unknown_host")
-    return list(dict.fromkeys(ipaddress.ip_address(info[4][0].partition("%")[0]) for info in found[0]))
+    known = dict.fromkeys(ipaddress.ip_address(info[4][0].partition("%")[0]) for info in found[0])
+    # What listens on both is reached by either; what listens on one mostly listens on this.
+    return sorted(known, key=lambda address: address.version)
 
 
 def _may_reach(address: Address, allow: list[Network]) -> bool:
