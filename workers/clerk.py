@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import events
 from app.db import transaction
-from app.errors import LeaseLost, TrainhouseError
+from app.errors import DeadlineExceeded, LeaseLost, TrainhouseError
 from app.jobs import service as jobs
 from app.moves import move_job
 from app.secrets import Vault
@@ -192,6 +192,15 @@ def end_failed(session: Session, job: Job, error: TrainhouseError, *, stage: str
     move_job(session, job, JobStatus.FAILED, error.detail)
     data = {**jobs.outcome(job), "stage": stage, "code": error.stable_code}
     events.append(session, job.project_id, type="job.failed", job_id=job.id, once=f"{job.id}/{job.fence}", data=data)
+
+
+def end_late_searches(session: Session) -> None:
+    """Ends searches past the seconds of their jobs: while trials run, no worker holds the job to look at the clock."""
+    limit = func.make_interval(0, 0, 0, 0, 0, 0, Job.spec["resources"]["max_seconds"].as_float())
+    searching = (Job.waits_on == "trials") & (Job.status == JobStatus.RUNNING)
+    late = select(Job).where(searching, counted_from(Job.id) + limit < func.now())
+    for job in session.scalars(late.with_for_update(skip_locked=True)):
+        end_failed(session, job, DeadlineExceeded(hint="Raise resources.max_seconds."), stage="tune")
 
 
 def end_cancelled(engine: Engine, claim: Claim) -> None:

@@ -14,13 +14,13 @@ import structlog
 from celery import Celery
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import Engine, and_, func, or_, select, text, update
+from sqlalchemy import Engine, func, or_, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db import make_engine, transaction
 from app.deployments import service as deployments
-from app.errors import DatabaseUnavailable, DeadlineExceeded
+from app.errors import DatabaseUnavailable
 from app.events import BELLS
 from app.jobs import service as jobs
 from app.registry import garbage
@@ -32,7 +32,6 @@ from app.tables import Delivery, IdempotencyKey, Job, Trial
 from app.telemetry import configure_logs
 from workers import clerk, standing
 from workers.clerk import SECOND
-from workers.loading import counted_from
 from workers.main import celery as celery_app
 
 log = structlog.get_logger()
@@ -194,12 +193,7 @@ def _end_lost(session: Session) -> None:
     cancelling = select(Job).where(Job.status == JobStatus.CANCELLING, _FREE).with_for_update(skip_locked=True)
     for job in session.scalars(cancelling):
         jobs.end_cancelled(session, job)
-    limit = func.make_interval(0, 0, 0, 0, 0, 0, Job.spec["resources"]["max_seconds"].as_float())
-    late = select(Job).where(
-        and_(Job.waits_on == "trials", Job.status == JobStatus.RUNNING), counted_from(Job.id) + limit < func.now()
-    )
-    for job in session.scalars(late.with_for_update(skip_locked=True)):
-        clerk.end_failed(session, job, DeadlineExceeded(hint="Raise resources.max_seconds."), stage="tune")
+    clerk.end_late_searches(session)
 
 
 def _advance_searches(session: Session) -> None:

@@ -19,7 +19,7 @@ from app.secrets import Vault
 from app.states import STAGES, JobStatus
 from app.tables import Job, JobStage
 from tests.engine.rows import LEASE_SECONDS, a_job, events_of, let_the_lease_run_out, make_due, the_job
-from workers import clerk, dispatcher
+from workers import clerk
 from workers.clerk import Claim
 from workers.context import Blob, Done, FanOut, Refused, Registered, Skipped
 from workers.onward import Settlement
@@ -269,7 +269,7 @@ def test_a_search_past_the_jobs_seconds_is_ended_and_a_retried_one_is_not(engine
         job = session.get_one(Job, retried)
         events.append(session, job.project_id, type="job.retried", job_id=retried, data={"by": "key"})
     with transaction(engine) as session:
-        dispatcher._end_lost(session)
+        clerk.end_late_searches(session)
     assert the_job(engine, late).status == JobStatus.FAILED
     assert the_job(engine, retried).status == JobStatus.RUNNING
 
