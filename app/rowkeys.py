@@ -5,6 +5,7 @@ has a file of keys, but not the secret, learns nothing of the rows.
 """
 
 import hmac
+import math
 import re
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -12,10 +13,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 SIZE = 8
-WHOLE = re.compile(r"[+-]?\d{1,400}(\.0*)?")
+WHOLE = re.compile(r"[+-]?\d{1,300}(\.0*)?")
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?")
 MOST_EXACT = 2.0**53
+BEYOND_INT64 = 2**63
+"""From here on a column of whole numbers is one of floats, and its keys are made of these."""
 
 
 def key_of(secret: bytes, row: Mapping[str, Any]) -> bytes | None:
@@ -35,7 +38,7 @@ def canonical(value: Any) -> str | None:
     if value is None or value != value:  # noqa: PLR0124  # NaN is a missing value
         return None
     if isinstance(value, bool | int):
-        return str(value).lower()
+        return str(value).lower() if abs(value) < BEYOND_INT64 else canonical(float(value))
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < MOST_EXACT else repr(value)
     if isinstance(value, datetime):
@@ -45,9 +48,9 @@ def canonical(value: Any) -> str | None:
 
 def _of_text(text: str) -> str | None:
     if WHOLE.fullmatch(text):
-        return str(int(text.split(".", 1)[0]))
-    if DECIMAL.fullmatch(text):
-        return canonical(float(text))
+        return canonical(int(text.split(".", 1)[0]))
+    if DECIMAL.fullmatch(text) and math.isfinite(number := float(text)):
+        return canonical(number)
     try:
         return _time(datetime.fromisoformat(text)) if DATE.fullmatch(text) else text
     except ValueError:

@@ -1,6 +1,5 @@
 """The stack's data folder: its lock, its generated secrets, the ports it used last."""
 
-import contextlib
 import fcntl
 import json
 import os
@@ -69,9 +68,13 @@ def credentials(folder: Path) -> dict[str, str]:
     if not path.exists():
         draft = folder / f"secrets.{secrets.token_hex(8)}.json"
         write_private(draft, _made())
-        with contextlib.suppress(FileExistsError):  # another start was first: its secrets are the folder's
+        try:
             os.link(draft, path)
-        draft.unlink()
+        except FileExistsError:  # another start was first: its secrets are the folder's
+            draft.unlink()
+        except OSError:  # a file system without hard links
+            draft.replace(path)
+        draft.unlink(missing_ok=True)
     return {name: str(value) for name, value in json.loads(path.read_text()).items()}
 
 

@@ -37,8 +37,9 @@ def become(account: str, *, reach: bool) -> None:
     ours, so one capability is kept across the exec instead. The secure bit makes access(2) honour it.
     """
     entry = pwd.getpwnam(account)
-    capability = CAP_DAC_READ_SEARCH if 1 << CAP_DAC_READ_SEARCH & permitted() else CAP_DAC_OVERRIDE
+    capability = CAP_DAC_OVERRIDE
     if reach:
+        capability = CAP_DAC_READ_SEARCH if 1 << CAP_DAC_READ_SEARCH & permitted() else CAP_DAC_OVERRIDE
         require(libc().prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
     os.setgroups([])
     os.setgid(entry.pw_gid)

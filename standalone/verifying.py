@@ -91,6 +91,7 @@ def _read(path: Path) -> _Page:
 
 def _recomputed(document: Mapping[str, Any], rows: Path, say: Callable[[str], Any]) -> int:
     from workers import pinned  # noqa: PLC0415  # only this part needs them
+    from workers.reuse import code_digest  # noqa: PLC0415
     from workers.threads import limited  # noqa: PLC0415
 
     digest = _digest(rows)
@@ -107,8 +108,13 @@ def _recomputed(document: Mapping[str, Any], rows: Path, say: Callable[[str], An
         *_metric_faults(document["metrics"], found["metrics"]),
         *_gate_faults(document["gate"]["found"] or {}, found["gate"]),
     ]
+    made_by = document.get("made_by", {}).get("code")
+    other = made_by is not None and made_by != code_digest()
     for fault in faults:
-        say(f"BROKEN  {fault}")
+        say(f"{'differs' if other else 'BROKEN '} {fault}")
+    if faults and other:
+        say(f"trainhouse: other code made this version ({made_by}), and may have computed otherwise: use that release")
+        return 2
     if not faults:
         say(
             f"ok      {len(found['metrics'])} metrics with intervals and {len(found['gate']['rules'])} rules come out the same again"

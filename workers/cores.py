@@ -21,10 +21,22 @@ GATE_TRIES, GATE_PAUSE_SECONDS = 200, 0.005
 
 
 def count(setting: int | None = None) -> int:
-    """The cores that fits may use: `setting`, or those that this process may run on."""
+    """The cores that fits may use: `setting`, or those that this process may run on, within its container's quota."""
     if setting is not None:
         return setting
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, quota() or allowed)
+
+
+def quota(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """How many cores' time this container gets, rounded up (control groups, version 2 and 1); None without a bound."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            time, period = " ".join((folder / name).read_text(encoding="ascii") for name in names).split()
+            return max(1, -(-int(time) // int(period))) if int(time) > 0 else None
+        except (OSError, ValueError, ZeroDivisionError):  # no such file, or `max`
+            continue
+    return None
 
 
 def threads_wanted(asked: int | str, *, cells: int, alone: bool, most: int, deterministic: bool) -> int:

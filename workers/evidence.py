@@ -25,6 +25,8 @@ from workers.table import snapshot
 from workers.trainers.contract import fold_weights
 
 METHOD = "percentile bootstrap, Poisson(1) draws"
+MOST_COMPARED = 1_000
+"""Groups of one gap: each is drawn again and written down."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,12 @@ def _badness(said: dict[str, Any], metric: str) -> tuple[bool, float]:
 def _gap(bench: Bench, rule: Rule) -> dict[str, Any]:
     known = slicing.groups(bench.table, rule.across, every=True)
     counted = [each for each in known if len(each.rows) >= rule.min_rows]
+    if len(counted) > MOST_COMPARED:
+        why = f"{len(counted):,} groups have min_rows rows, and at most {MOST_COMPARED:,} are compared"
+        return {
+            "columns": list(rule.across), "metric": rule.metric, "min_rows": rule.min_rows, "groups": [],
+            "left_out": len(known) - len(counted), "value": None, "low": None, "high": None, "reason": why,
+        }  # fmt: skip
     parts = [bench.ours.taken(each.rows) for each in counted]
     told = [
         {"where": dict(each.where), "rows": len(each.rows), **values(rows, [rule.metric])[rule.metric]}

@@ -1,6 +1,7 @@
 """Data sets over HTTP: files are streamed in, their digest is taken on the way, and rows are made last."""
 
 import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from app.datasets import service
 from app.datasets.schemas import Datasets, DatasetShown, Presigned, PresignRequest
 from app.db import transaction
-from app.errors import Conflict, InvalidRequest, TrainhouseError, Violation
+from app.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable, TrainhouseError, Violation
 from app.http import (
     MAX_JSON_BYTES,
     Caller,
@@ -141,10 +142,12 @@ def complete_dataset(
         with transaction(engine) as session:
             return service.find(session, caller.project_id, dataset_id)
 
+    key = service.upload_key(caller.project_id, dataset_id)
     dataset = stored()
     if dataset.status == "ready":
+        with suppress(StoreUnavailable):
+            store.discard(key)  # where the call that wrote the row did not come to it
         return DatasetShown.model_validate(dataset)
-    key = str(dataset.upload_key)
     size = store.size_of_key(key)
     if size is None:
         if (dataset := stored()).status == "ready":  # by another call, which has removed the upload since
@@ -157,12 +160,18 @@ def complete_dataset(
     except TrainhouseError:
         store.discard(key)
         raise
-    digest, size = store.adopt(caller.project_id, key)
+    try:
+        digest, size = store.adopt(caller.project_id, key)
+    except NotFound:
+        if (dataset := stored()).status != "ready":
+            raise
+        return DatasetShown.model_validate(dataset)
     with transaction(engine) as session:
         shown = DatasetShown.model_validate(
             service.arrived(session, caller.project_id, dataset_id, digest=digest, size_bytes=size)
         )
-    store.discard(key)  # only now: until the row says where the bytes are, the upload may be needed again
+    with suppress(StoreUnavailable):
+        store.discard(key)  # only now: until the row says where the bytes are, the upload may be needed again
     return shown
 
 

@@ -111,12 +111,17 @@ def add(session: Session, project_id: str, described: Described, *, digest: str,
     ))  # fmt: skip
 
 
+def upload_key(project_id: str, dataset_id: str) -> str:
+    """Where the store holds what a caller PUTs, until its digest is known."""
+    return f"{project_id}/uploads/{dataset_id}"
+
+
 def expect(session: Session, project_id: str, described: Described) -> Dataset:
     """The row of a file that the caller is going to PUT to `upload_key`."""
     dataset_id = new_id("ds")
     return _insert(session, Dataset(
         id=dataset_id, project_id=project_id, name=described.name, filename=described.filename,
-        format=described.format, status="pending", upload_key=f"{project_id}/uploads/{dataset_id}",
+        format=described.format, status="pending", upload_key=upload_key(project_id, dataset_id),
     ))  # fmt: skip
 
 

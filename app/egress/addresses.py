@@ -101,8 +101,9 @@ def _lookup(name: str, port: int) -> list[Address]:
     if isinstance(found[0], Exception):
         raise EgressDenied("There is no host of that name.", code="unknown_host")
     known = dict.fromkeys(ipaddress.ip_address(info[4][0].partition("%")[0]) for info in found[0])
-    # What listens on both is reached by either; what listens on one mostly listens on this.
-    return sorted(known, key=lambda address: address.version)
+    # The system puts first what this machine can reach; of itself, most servers listen on IPv4 alone.
+    local = all(address.is_loopback for address in known)
+    return sorted(known, key=lambda address: address.version) if local else list(known)
 
 
 def _may_reach(address: Address, allow: list[Network]) -> bool:

@@ -115,7 +115,9 @@ def reproduce(  # what is asked: which version, changed how, by whom
             Violation("/changes/model", "not_changeable", "the model's name is what is reproduced", "Leave it out."),
         ])  # fmt: skip
     refuse_missing(spec, extras)
-    fault = _reference_fault(session, spec, project_id=project_id)
+    reference = spec.validation.drift.reference
+    own = reference == original.spec["validation"]["drift"]["reference"]
+    fault = None if own else _reference_fault(session, spec, project_id=project_id)
     if fault:
         raise InvalidSpec("The reference for drift cannot be used.", violations=[
             Violation("/changes/validation/drift/reference", *fault)

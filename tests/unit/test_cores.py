@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.driver import eventually
-from workers.cores import Cores, threads_wanted
+from workers.cores import Cores, quota, threads_wanted
 
 HOLDER = """
 import sys
@@ -72,3 +72,19 @@ def test_threads_go_by_size_unless_the_caller_says_how_many(
     wanted: int,
 ) -> None:
     assert threads_wanted(asked, cells=cells, alone=alone, most=2, deterministic=deterministic) == wanted
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "200000 100000"}, 2), ({"cpu.max": "150000 100000"}, 2), ({"cpu.max": "5000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, None), ({"cpu.max": "broken"}, None), ({}, None),
+        ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+    ],
+)  # fmt: skip
+def test_a_container_has_the_cores_that_its_quota_gives(tmp_path, files, cores):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert quota(tmp_path) == cores

@@ -9,6 +9,7 @@ import pytest
 
 from app.errors import InvalidSpec
 from tests.learning import chain, codes, make_context
+from workers import evidence
 from workers.context import Champion, Refused
 from workers.stages import evaluate, gate, ingest, register, split, train, transform, tune, validate
 
@@ -149,6 +150,16 @@ def test_rules_look_at_slices_at_gaps_and_at_costs(tmp_path):
     values = [group["value"] for group in gap["groups"]]
     assert gap["value"] == pytest.approx(max(values) - min(values))
     assert told(decided)["rules"][2]["reason"] == "there are no rows"
+
+
+def test_a_gap_of_more_groups_than_can_be_compared_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence, "MOST_COMPARED", 2)
+    rules = [{"metric": "recall", "across": ["origin"], "max_gap": 1.0, "min_rows": 10}]
+    outcome, decided, _ = judged(tmp_path, {"gate": {"rules": rules}})
+    (gap,) = outcome.output["gaps"]
+    assert (gap["value"], gap["groups"]) == (None, [])
+    assert told(decided)["rules"][0]["verdict"] == "inconclusive"
+    assert told(decided)["rules"][0]["reason"] == "3 groups have min_rows rows, and at most 2 are compared"
 
 
 @pytest.mark.parametrize("spec", [

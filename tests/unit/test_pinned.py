@@ -13,6 +13,7 @@ from standalone.verifying import check
 from tests.unit.test_evidence import champion_of, flights, judged, told
 from tests.unit.test_receipts import KEY
 from workers import pinned
+from workers.reuse import code_digest
 from workers.stages import evaluate, gate
 
 RULES = [
@@ -68,6 +69,12 @@ def test_the_command_computes_the_verdict_again_and_finds_what_was_changed_befor
 
     assert verdict_on(document) == 0
     assert "come out the same again" in said[-1]
+    changed = copy.deepcopy(document)
+    changed["metrics"]["roc_auc"]["value"] += 0.01
+    assert verdict_on(changed) == 1
+    assert verdict_on({**changed, "made_by": {"code": code_digest()}}) == 1
+    assert verdict_on({**changed, "made_by": {"code": "sha256:" + "0" * 64}}) == 2
+    assert "use that release" in said[-1]
     better = copy.deepcopy(document)
     better["metrics"]["roc_auc"]["high"] += 0.001
     assert verdict_on(better) == 1
