@@ -31,6 +31,7 @@ from app.idempotency import Once
 from app.problems import status_of
 from app.secrets import Vault, lookup_of
 from app.settings import Settings
+from app.spec.base import no_nul
 from app.storage import S3Store
 from app.strict import parse_json
 from app.tables import ApiKey
@@ -242,19 +243,16 @@ async def page(
         return Page(limit, None)
     try:
         after = json.loads(base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True))
+        if isinstance(after, list):
+            after = [no_nul(key) if isinstance(key, str) else key for key in after]
     except (ValueError, UnicodeError, RecursionError, binascii.Error):
         after = None
     sound = isinstance(after, list) and 0 < len(after) <= 3 and all(
-        (isinstance(key, str) and _storable(key)) or (type(key) is int and abs(key) < 2**62) for key in after
+        isinstance(key, str) or (type(key) is int and abs(key) < 2**62) for key in after
     )  # fmt: skip
     if not sound:
         raise InvalidRequest("That cursor is not one of this service's.", code="invalid_cursor")
     return Page(limit, after)
-
-
-def _storable(text: str) -> bool:
-    """Whether Postgres can be asked for `text`."""
-    return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 PageDep = Annotated[Page, Depends(page)]

@@ -39,7 +39,7 @@ def _as_floats(value: Any) -> Any:
     return float(value) if isinstance(value, int) and abs(value) > MOST_EXACT else value
 
 
-def digest_of(document: Mapping[str, Any]) -> str:
+def digest_of(document: Any) -> str:
     """`sha256:…` of the canonical bytes."""
     return "sha256:" + hashlib.sha256(canonical(document)).hexdigest()
 

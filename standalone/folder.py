@@ -70,8 +70,8 @@ def credentials(folder: Path) -> dict[str, str]:
         write_private(draft, _made())
         try:
             os.link(draft, path)
-        except FileExistsError:  # another start was first: its secrets are the folder's
-            draft.unlink()
+        except FileExistsError:
+            pass  # another start was first: its secrets are the folder's
         except OSError:  # a file system without hard links
             draft.replace(path)
         draft.unlink(missing_ok=True)

@@ -37,19 +37,18 @@ def become(account: str, *, reach: bool) -> None:
     ours, so one capability is kept across the exec instead. The secure bit makes access(2) honour it.
     """
     entry = pwd.getpwnam(account)
-    capability = CAP_DAC_OVERRIDE
+    kept = None
     if reach:
-        capability = CAP_DAC_READ_SEARCH if 1 << CAP_DAC_READ_SEARCH & permitted() else CAP_DAC_OVERRIDE
+        kept = CAP_DAC_READ_SEARCH if 1 << CAP_DAC_READ_SEARCH & permitted() else CAP_DAC_OVERRIDE
         require(libc().prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
     os.setgroups([])
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
-    if reach:
-        keep = (CapabilityData * 2)()
-        bit = 1 << capability
+    if kept is not None:
+        keep, bit = (CapabilityData * 2)(), 1 << kept
         keep[0] = CapabilityData(bit, bit, bit)
         require(libc().capset(ctypes.byref(CapabilityHeader(CAPABILITY_VERSION_3, 0)), keep))
-        require(libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0))
+        require(libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept, 0, 0))
 
 
 def permitted() -> int:

@@ -20,7 +20,7 @@ from workers.measures import slicing
 from workers.measures.intervals import Confidence, resamples_of
 from workers.measures.metrics import lower_is_better
 from workers.measures.samples import Floats, Rows
-from workers.measures.scoring import Entry, compared, gap, measured, values
+from workers.measures.scoring import compared, gap, measured, values
 from workers.table import snapshot
 from workers.trainers.contract import fold_weights
 
@@ -157,22 +157,17 @@ def _badness(said: dict[str, Any], metric: str) -> tuple[bool, float]:
 def _gap(bench: Bench, rule: Rule) -> dict[str, Any]:
     known = slicing.groups(bench.table, rule.across, every=True)
     counted = [each for each in known if len(each.rows) >= rule.min_rows]
+    about = {"columns": list(rule.across), "metric": rule.metric, "min_rows": rule.min_rows,
+             "left_out": len(known) - len(counted)}  # fmt: skip
     if len(counted) > MOST_COMPARED:
         why = f"{len(counted):,} groups have min_rows rows, and at most {MOST_COMPARED:,} are compared"
-        return {
-            "columns": list(rule.across), "metric": rule.metric, "min_rows": rule.min_rows, "groups": [],
-            "left_out": len(known) - len(counted), "value": None, "low": None, "high": None, "reason": why,
-        }  # fmt: skip
+        return {**about, "groups": [], "value": None, "low": None, "high": None, "reason": why}
     parts = [bench.ours.taken(each.rows) for each in counted]
     told = [
         {"where": dict(each.where), "rows": len(each.rows), **values(rows, [rule.metric])[rule.metric]}
         for each, rows in zip(counted, parts, strict=True)
     ]
-    said: Entry = gap(parts, rule.metric, bench.confidence)
-    return {
-        "columns": list(rule.across), "metric": rule.metric, "min_rows": rule.min_rows, "groups": told,
-        "left_out": len(known) - len(counted), **said,
-    }  # fmt: skip
+    return {**about, "groups": told, **gap(parts, rule.metric, bench.confidence)}
 
 
 def costs(ctx: Context, data: Prepared, fitted: Ensemble) -> dict[str, float]:

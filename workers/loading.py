@@ -82,8 +82,7 @@ def _budget_ends(session: Session, spec: JobSpec, job_id: str) -> float:
 def began_expression(job_id: str) -> Any:
     """When `train` began, or the job's last retry where that came later: whoever retries gives a new budget."""
     began = select(JobStage.started_at).where(JobStage.job_id == job_id, JobStage.name == "train").scalar_subquery()
-    retried = select(func.max(Event.at)).where(Event.job_id == job_id, Event.type == "job.retried").scalar_subquery()
-    return case((began.is_not(None), func.greatest(began, retried)))
+    return case((began.is_not(None), func.greatest(began, _last(job_id, "job.retried"))))
 
 
 def counted_from(job_id: Any) -> Any:
@@ -91,8 +90,12 @@ def counted_from(job_id: Any) -> Any:
 
     Nobody's time to decide is the job's, and whoever retries gives it all its seconds again.
     """
-    turns = (Event.job_id == job_id) & Event.type.in_(("job.retried", "review.decided"))
-    return func.greatest(Job.started_at, select(func.max(Event.at)).where(turns).scalar_subquery())
+    return func.greatest(Job.started_at, _last(job_id, "job.retried", "review.decided"))
+
+
+def _last(job_id: Any, *types: str) -> Any:
+    """When one of these last happened to the job."""
+    return select(func.max(Event.at)).where(Event.job_id == job_id, Event.type.in_(types)).scalar_subquery()
 
 
 def artifacts_of(session: Session, job_id: str) -> dict[str, Blob]:

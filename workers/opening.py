@@ -10,7 +10,6 @@ from workers.budget import refit_factor
 from workers.cores import WIDE_CELLS
 from workers.search.auto import longest_seconds
 from workers.search.facts import facts_of
-from workers.search.outcomes import Judge
 from workers.search.plan import planned
 
 
@@ -23,12 +22,11 @@ def opened(spec: JobSpec, outputs: Mapping[str, Mapping[str, Any]], *, cores: in
     """
     facts = facts_of(outputs)
     plan, tuning = asdict(planned(spec, facts)), spec.tuning
-    bounds = Judge(plan["minimize"], tuning.constraints).bounds
     rows = outputs.get("split", {}).get("rows", {})
     whole_grid = plan["strategy"] == "grid" and plan["trials"] == grid_points(tuning.space)
     deterministic = spec.reproducibility.mode == "deterministic"
     return {
-        **plan, "max_seconds": tuning.max_seconds, "patience": tuning.patience, "bounds": bounds, "whole_grid": whole_grid,
+        **plan, "max_seconds": tuning.max_seconds, "patience": tuning.patience, "bounds": tuning.constraints.bounds, "whole_grid": whole_grid,
         "cells": facts.rows * facts.features, "lanes": 1 if facts.rows * facts.features > WIDE_CELLS else cores,
         "refit_factor": refit_factor(rows, folds=plan.get("folds", 0)),
         "longest_seconds": longest_seconds(spec, facts), "facts": asdict(facts), "deterministic": deterministic, "threads": spec.resources.threads, "ended": False, "ended_by": None,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.receipts import canonical
+from app.receipts import digest_of
 from workers.context import Champion, Context
 from workers.sources import VERSIONS
 
@@ -63,15 +63,11 @@ def key_of(stage: str, ctx: Context) -> Key:
     if isinstance(extra, str):
         return Key(None, extra)
     spec = _without_names(ctx.spec.resolved())
-    parts: dict[str, str] = {"the code": code_digest(), **{name: _digest(value) for name, value in extra.items()}}
-    parts |= {path: _digest(at_path(spec, path)) for path in reads.spec}
+    parts: dict[str, str] = {"the code": code_digest(), **{name: digest_of(value) for name, value in extra.items()}}
+    parts |= {path: digest_of(at_path(spec, path)) for path in reads.spec}
     parts |= {f"the artifact {name}": ctx.workspace.digest(name) for name in reads.artifacts}
-    parts |= {f"the output of {name}": _digest(ctx.outputs.get(name, {})) for name in reads.outputs}
-    return Key(_digest({"stage": stage, **parts}), parts=parts)
-
-
-def _digest(value: Any) -> str:
-    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
+    parts |= {f"the output of {name}": digest_of(ctx.outputs.get(name, {})) for name in reads.outputs}
+    return Key(digest_of({"stage": stage, **parts}), parts=parts)
 
 
 def _without_names(spec: dict[str, Any]) -> dict[str, Any]:

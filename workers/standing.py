@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app import events
 from app.moves import touch
+from app.spec.decision import COSTS
 from app.states import ENDED_TRIALS, STAGES_OF, JobStatus, TrialStatus
 from app.tables import Job, Trial
 from workers.budget import Ended, search_seconds, why_over
@@ -19,7 +20,6 @@ LATELY = 12
 
 KEPT = Trial.facts["fit_seconds"].as_float() * Trial.iterations / func.nullif(Trial.facts["ran"].as_float(), 0.0)
 """The seconds of a fit, less those of the rounds that early stopping took back."""
-COSTS = ("model_bytes", "predict_ms")
 NEWS_SECONDS, NEWS_SHARE = 5.0, 0.1
 """An estimate that has changed by more than both is shown, although no trial has ended since."""
 

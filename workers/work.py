@@ -1,6 +1,5 @@
 """A claimed job in this process, and what each of its stages may see and use."""
 
-import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.receipts import canonical
+from app.receipts import digest_of
 from app.states import STAGES_OF
 from workers.budget import first_fit_seconds
 from workers.checkpoints import StoredCheckpoints
@@ -109,7 +108,7 @@ def checkpoints_for(work: Work, workspace: JobWorkspace, stage: str) -> Checkpoi
 def subject_of(loaded: Loaded, what: Any) -> str:
     """The digest of all that decides what a fit gives: the spec, the matrix, and `what` is fitted."""
     matrix = loaded.artifacts["matrix"].digest
-    return "sha256:" + hashlib.sha256(canonical([loaded.spec_digest, matrix, what])).hexdigest()
+    return digest_of([loaded.spec_digest, matrix, what])
 
 
 def begin_budget(loaded: Loaded) -> None:

@@ -9,12 +9,13 @@ from typing import IO, Any
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
+from sqlalchemy import Engine
 from starlette.datastructures import FormData, UploadFile
 
 from app.datasets import service
 from app.datasets.schemas import Datasets, DatasetShown, Presigned, PresignRequest
 from app.db import transaction
-from app.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable, TrainhouseError, Violation
+from app.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable, Violation
 from app.http import (
     MAX_JSON_BYTES,
     Caller,
@@ -33,7 +34,6 @@ from app.http import (
 from app.idempotency import Once
 from app.settings import Settings
 from app.storage import S3Store
-from app.tables import Dataset
 
 ENVELOPE_BYTES = 64 * 1024
 PRESIGNED_SECONDS = 3600
@@ -136,43 +136,44 @@ def complete_dataset(
     dataset_id: str, request: Request, caller: EarlyTrainer, store: StoreDep, settings: SettingsDep
 ) -> DatasetShown:
     """Says that the file was PUT; its digest is taken now. Calling again changes nothing."""
-    engine = request.app.state.engine
-
-    def stored() -> Dataset:
-        with transaction(engine) as session:
-            return service.find(session, caller.project_id, dataset_id)
-
-    key = service.upload_key(caller.project_id, dataset_id)
-    dataset = stored()
-    if dataset.status == "ready":
-        with suppress(StoreUnavailable):
-            store.discard(key)  # where the call that wrote the row did not come to it
-        return DatasetShown.model_validate(dataset)
-    size = store.size_of_key(key)
-    if size is None:
-        if (dataset := stored()).status == "ready":  # by another call, which has removed the upload since
-            return DatasetShown.model_validate(dataset)
-        raise Conflict(
-            "No file was PUT to this data set's URL yet.", code="not_uploaded", hint="PUT it, then call again."
-        )
-    try:
-        service.check_size(size, limit=settings.max_upload_bytes)
-    except TrainhouseError:
-        store.discard(key)
-        raise
-    try:
-        digest, size = store.adopt(caller.project_id, key)
-    except NotFound:
-        if (dataset := stored()).status != "ready":
-            raise
-        return DatasetShown.model_validate(dataset)
-    with transaction(engine) as session:
-        shown = DatasetShown.model_validate(
-            service.arrived(session, caller.project_id, dataset_id, digest=digest, size_bytes=size)
-        )
+    engine, project_id = request.app.state.engine, caller.project_id
+    key = service.upload_key(project_id, dataset_id)
+    shown = _ready(engine, project_id, dataset_id)
+    if shown is None:
+        try:
+            digest, size = _adopted(store, project_id, key, limit=settings.max_upload_bytes)
+        except NotFound:
+            shown = _ready(engine, project_id, dataset_id)  # another call may have been quicker
+            if shown is None:
+                raise Conflict(
+                    "No file was PUT to this data set's URL yet.", code="not_uploaded", hint="PUT it, then call again."
+                ) from None
+        else:
+            with transaction(engine) as session:
+                arrived = service.arrived(session, project_id, dataset_id, digest=digest, size_bytes=size)
+                shown = DatasetShown.model_validate(arrived)
     with suppress(StoreUnavailable):
         store.discard(key)  # only now: until the row says where the bytes are, the upload may be needed again
     return shown
+
+
+def _ready(engine: Engine, project_id: str, dataset_id: str) -> DatasetShown | None:
+    """The data set, once its bytes are known."""
+    with transaction(engine) as session:
+        dataset = service.find(session, project_id, dataset_id)
+        return DatasetShown.model_validate(dataset) if dataset.status == "ready" else None
+
+
+def _adopted(store: S3Store, project_id: str, key: str, *, limit: int) -> tuple[str, int]:
+    """(digest, bytes) of what was PUT; raises NotFound where nothing was, and what `service.check_size` says of its size."""
+    if (size := store.size_of_key(key)) is None:
+        raise NotFound
+    try:
+        service.check_size(size, limit=limit)
+    except InvalidRequest:
+        store.discard(key)
+        raise
+    return store.adopt(project_id, key)
 
 
 @router.get("", operation_id="list_datasets", response_model=Datasets)

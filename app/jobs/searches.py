@@ -10,6 +10,7 @@ from sqlalchemy import case, func, literal, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.jobs.schemas import BestOut, SearchOut
+from app.spec.modelling import Constraints
 from app.states import JobStatus, TrialStatus
 from app.tables import Job, Trial
 
@@ -68,10 +69,9 @@ def _seconds(at: Any) -> float | None:
 
 def _eligible(points: Iterable[Point], constraints: Mapping[str, Any]) -> Iterable[Point]:
     """The complete trials within the bounds on the model's size and speed."""
-    bounds = {"model_bytes": constraints["max_model_bytes"], "predict_ms": constraints["max_predict_ms"]}
+    bounded = Constraints.model_validate(constraints)
     for point in points:
-        within = all(bound is None or (point.facts.get(name) or 0.0) <= bound for name, bound in bounds.items())
-        if within and point.status == TrialStatus.COMPLETE and point.value is not None:
+        if bounded.hold(point.facts) and point.status == TrialStatus.COMPLETE and point.value is not None:
             yield point
 
 

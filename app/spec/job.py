@@ -1,13 +1,12 @@
 """A whole job spec: parse it, resolve its defaults, digest it."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import rfc8785
 from pydantic import Field, ValidationError, model_validator
 
 from app.errors import InvalidSpec
+from app.receipts import digest_of
 from app.spec.algorithms import DEFAULT_ALGORITHM, PARAMS
 from app.spec.base import Label, Part, Slug, misfit, violations_of
 from app.spec.data import Data, Split, Task, Transform, Validation
@@ -177,7 +176,7 @@ class JobSpec(Part):
 
     def digest(self) -> str:
         """`sha256:…` of the canonical JSON (RFC 8785) of the resolved spec."""
-        return "sha256:" + hashlib.sha256(rfc8785.dumps(self.resolved())).hexdigest()
+        return digest_of(self.resolved())
 
 
 def fault_of(algorithm: str, params: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -84,6 +84,16 @@ class Constraints(Part):
     max_predict_ms: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Milliseconds to predict one row, the median of several tries."""
 
+    @property
+    def bounds(self) -> dict[str, float]:
+        """By fact of a fit, the most that it may be."""
+        given = {"model_bytes": self.max_model_bytes, "predict_ms": self.max_predict_ms}
+        return {name: bound for name, bound in given.items() if bound is not None}
+
+    def hold(self, facts: Mapping[str, Any]) -> bool:
+        """Whether a model of which `facts` are known keeps to the bounds; what is not known was not asked for."""
+        return all((facts.get(name) or 0.0) <= bound for name, bound in self.bounds.items())
+
 
 class Tuning(Part):
     """The search for better parameters."""

@@ -15,7 +15,7 @@ from workers.fitting import folds as folding
 from workers.fitting.candidates import Candidate, candidate_of
 from workers.fitting.fits import over, value_on
 from workers.fitting.greedy import Judge, selected
-from workers.fitting.keeping import load_predictions, loss_of, may_be_chosen, within, worth_keeping
+from workers.fitting.keeping import load_predictions, loss_of, may_be_chosen, worth_keeping
 from workers.fitting.rows import matrix_of, measured, metric_for, scored_rows
 from workers.matrix.prepared import Prepared
 from workers.measures.samples import Floats, Rows
@@ -86,7 +86,7 @@ def contenders(ctx: Context, *, plan: Plan) -> list[Contender]:
         if may_be_chosen(ctx, trial) and trial.model and trial.predictions and _among_the_best(ctx, trial, plan=plan)
     ]
     trained = ctx.outputs["train"]
-    if within(ctx.spec.tuning.constraints, trained.get("facts", {})):
+    if ctx.spec.tuning.constraints.hold(trained.get("facts", {})):
         found.append(_of_train(ctx, trained))
     last = len(ctx.trials)
     return sorted(found, key=lambda each: (_loss(each, plan), last if each.number is None else each.number))
@@ -155,7 +155,7 @@ def _together(ctx: Context, found: Sequence[Contender], *, plan: Plan) -> Weight
     def allowed(members: frozenset[int]) -> bool:
         names = ("model_bytes", "predict_ms")
         sums = {name: sum(found[place].facts.get(name, 0) for place in members) for name in names}
-        return within(tuning.constraints, sums)
+        return tuning.constraints.hold(sums)
 
     weights = selected(judge, predictions, most=plan.ensemble, allowed=allowed, seed=ctx.seed)
     if len(weights) < 2:

@@ -1,13 +1,11 @@
 """What of a trial is kept for the end of the search, and what may be chosen then."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from app.spec.modelling import Constraints
 from workers.context import Context, TrialResult
 from workers.fitting.candidates import candidate_of
 from workers.measures.samples import Floats
@@ -16,12 +14,6 @@ SPARE = 2
 """Times the most members of an ensemble: so many of the best trials may be chosen from."""
 BEST_OF_EACH = 2
 """Of every algorithm as many of the best may be chosen from too: what errs otherwise helps an ensemble most."""
-
-
-def within(constraints: Constraints, facts: Mapping[str, Any]) -> bool:
-    """Whether a model of which `facts` are known keeps to `constraints`; what is not known was not asked for."""
-    bounds = {"model_bytes": constraints.max_model_bytes, "predict_ms": constraints.max_predict_ms}
-    return all(bound is None or facts.get(name, 0) <= bound for name, bound in bounds.items())
 
 
 def loss_of(value: float | None, *, minimize: bool) -> float:
@@ -47,7 +39,7 @@ def worth_keeping(
         if may_be_chosen(ctx, trial) and loss_of(trial.value, minimize=minimize) < own
     ]
     trained = ctx.outputs.get("train", {})
-    sound = within(ctx.spec.tuning.constraints, trained.get("facts", {}))
+    sound = ctx.spec.tuning.constraints.hold(trained.get("facts", {}))
     if sound and loss_of(trained.get("value"), minimize=minimize) < own:
         better.append(str(trained.get("algorithm")))
     if most == 1:
@@ -58,7 +50,7 @@ def worth_keeping(
 def may_be_chosen(ctx: Context, trial: TrialResult) -> bool:
     """Whether `trial` is complete, has a value and keeps to the constraints."""
     sound = trial.status == "complete" and trial.value is not None and math.isfinite(trial.value)
-    return sound and within(ctx.spec.tuning.constraints, trial.facts)
+    return sound and ctx.spec.tuning.constraints.hold(trial.facts)
 
 
 def save_predictions(predictions: Floats, path: Path) -> None:

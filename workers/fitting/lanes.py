@@ -14,7 +14,6 @@ from workers.context import Context
 from workers.cores import WIDE_CELLS, threads_wanted
 from workers.fitting.choosing import Weighted
 from workers.fitting.fits import predict_ms, size_of
-from workers.fitting.keeping import within
 from workers.fitting.refit import Final, is_time, is_time_for_another, of_search, refitted
 from workers.fitting.rows import matrix_of
 from workers.search.plan import Plan
@@ -127,12 +126,12 @@ def _within_bounds(ctx: Context, found: Sequence[Final]) -> list[Final]:
     """`found` within the bounds: where refits grew too large or too slow, the search's own models, which kept to them."""
     bounds, members = ctx.spec.tuning.constraints, [member for final in found for member in final.packed]
     beyond = ""
-    if not within(bounds, {"model_bytes": size_of(members)}):
+    if not bounds.hold({"model_bytes": size_of(members)}):
         beyond = "too_large"
     elif bounds.max_predict_ms is not None:
         data = matrix_of(ctx)
         took = predict_ms(data, np.flatnonzero(data.where("train")), [ensemble.opened(members)])
-        beyond = "" if within(bounds, {"predict_ms": took}) else "too_slow"
+        beyond = "" if bounds.hold({"predict_ms": took}) else "too_slow"
     if not beyond:
         return list(found)
     return [

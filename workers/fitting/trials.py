@@ -11,7 +11,7 @@ from workers.context import Context, TrialResult
 from workers.fitting.candidates import Candidate, candidate_of, longest_fit, most_rounds, recipe_of, soft_deadline
 from workers.fitting.fits import Scored, fit_and_score, packed_all, size_of
 from workers.fitting.following import Pruned, thinned
-from workers.fitting.keeping import save_predictions, within, worth_keeping
+from workers.fitting.keeping import save_predictions, worth_keeping
 from workers.fitting.rows import matrix_of, metric_for
 from workers.matrix.prepared import Prepared
 from workers.measures.metrics import lower_is_better
@@ -92,7 +92,7 @@ def _written(ctx: Context, scored: Scored, history: Sequence[TrialResult], *, mi
     fit = TrialFit(scored.value, metrics, scored.iterations, scored.curve, None, facts=scored.facts)
     most = planned(ctx.spec, facts_of(ctx.outputs)).ensemble
     algorithm = scored.candidate.algorithm
-    if not within(ctx.spec.tuning.constraints, scored.facts) or not worth_keeping(
+    if not ctx.spec.tuning.constraints.hold(scored.facts) or not worth_keeping(
         ctx, scored.value, algorithm, history, most=most, minimize=minimize
     ):
         return fit

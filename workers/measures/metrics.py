@@ -64,16 +64,13 @@ def _shares(above: Floats, below: Floats) -> Floats:
 
 
 def _balanced_accuracy(sample: Sample) -> Floats:
-    if (
-        sample.rows.task == "binary" and sample.rows.missing_class
-    ):  # the recall of the other class says nothing of balance
+    binary = sample.rows.task == "binary"
+    if binary and sample.rows.missing_class:  # the recall of the other one alone says nothing of balance
         raise Undefined("a class has no rows here")
     support = sample.cells.sum(axis=2)
     recall = _shares(np.diagonal(sample.cells, axis1=1, axis2=2).astype(np.float64), support)
     found: Floats = recall.sum(axis=1) / (support > 0).sum(axis=1)
-    if sample.rows.task == "binary":
-        found = np.where((support > 0).all(axis=1), found, np.nan)
-    return found
+    return np.where((support > 0).all(axis=1), found, np.nan) if binary else found
 
 
 def _of_classes(

@@ -39,9 +39,7 @@ def groups(table: pa.Table, columns: Sequence[str], *, every: bool = False) -> l
     coded = [_coded(table.column(name), every=every) for name in columns]
     whole = np.zeros(table.num_rows, dtype=np.int64)
     for codes, names in coded:
-        _, whole = np.unique(
-            whole * (len(names) + 1) + codes, return_inverse=True
-        )  # numbered anew: products grow large
+        _, whole = np.unique(whole * (len(names) + 1) + codes, return_inverse=True)  # else products would grow
     named = np.flatnonzero(np.all([codes >= 0 for codes, _names in coded], axis=0))
     order = named[np.argsort(whole[named], kind="stable")]
     parts = np.split(order, np.flatnonzero(np.diff(whole[order])) + 1) if len(order) else []

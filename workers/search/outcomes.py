@@ -23,9 +23,8 @@ class Judge:
 
     @cached_property
     def bounds(self) -> dict[str, float]:
-        """By fact of a trial, the most that it may be."""
-        given = {"model_bytes": self.constraints.max_model_bytes, "predict_ms": self.constraints.max_predict_ms}
-        return {name: bound for name, bound in given.items() if bound is not None}
+        """See `Constraints.bounds`; every trial is judged by them each time that one is suggested."""
+        return self.constraints.bounds
 
     def loss(self, trial: TrialResult) -> float:
         """The trial's value as a loss; from BEYOND on by how much it passed a bound; infinite without a value."""

@@ -30,22 +30,21 @@ def together(tables: list[pa.Table], names: list[str]) -> pa.Table:
 
 def of_several_kinds(tables: list[pa.Table]) -> list[str]:
     """The columns that say numbers, truths or times in some of the tables and something else in others."""
-    found = []
-    for name in tables[0].column_names:
-        parts = [table.column(name) for table in tables if name in table.column_names]
-        kinds = {part.type for part in parts if part.null_count < len(part)}
-        if len(kinds) > 1 and kinds != {pa.int64(), pa.float64()}:
-            found.append(name)
-    return found
+    first, *_ = tables
+    shared = [name for name in first.column_names if all(name in table.column_names for table in tables)]
+    return [name for name in shared if len(_kinds([table.column(name) for table in tables])) > 1]
+
+
+def _kinds(parts: list[pa.ChunkedArray]) -> set[pa.DataType]:
+    """The types of the parts that have values; numbers are of one, which holds them all."""
+    kinds = {part.type for part in parts if part.null_count < len(part)}
+    return {pa.float64()} if kinds == {pa.int64(), pa.float64()} else kinds
 
 
 def one_column(parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
     """Canonical columns end to end: numbers as numbers, otherwise as text where they differ."""
-    kinds = {part.type for part in parts if part.null_count < len(part)}
-    if len(kinds) <= 1:
-        kind = next(iter(kinds), pa.float64())
-    else:
-        kind = pa.float64() if kinds == {pa.int64(), pa.float64()} else pa.large_string()
+    kinds = _kinds(parts)
+    kind = pa.large_string() if len(kinds) > 1 else next(iter(kinds), pa.float64())
     return pa.chunked_array([chunk for part in parts for chunk in _as_type(part, kind).chunks], kind)
 
 
