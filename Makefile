@@ -21,7 +21,7 @@ RESOLVE := --quiet --universal --python-version 3.11 --generate-hashes --no-emit
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help setup demo up test test-feast test-bundles check format formatted lint types imports openapi openapi-check lock bench bench-peers chaos chaos-slice clean
+.PHONY: help setup demo up test test-feast test-bundles check format formatted lint types imports openapi openapi-check lock bench bench-peers bench-report chaos chaos-slice clean
 
 help:  ## List these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,12 +97,14 @@ bench: setup  ## Run the short benchmarks, one table each
 	@for script in engine_start overhead parallel_trials reuse estimates preparation; do \
 	  echo "== benchmarks/$$script.py"; $(BIN)/python -m benchmarks.$$script; done
 
-bench-peers: setup  ## Compare with FLAML, H2O, AutoGluon, Optuna: TABLES= SEEDS= SECONDS= SYSTEMS= DATA= STOP_AFTER= ANEW=
+bench-peers: setup  ## Run FLAML, H2O, AutoGluon, Optuna, Trainhouse: TABLES= SEEDS= SECONDS= SYSTEMS= DATA= STOP_AFTER= ANEW=
 	$(BIN)/python -m benchmarks.peers.environments $(filter-out trainhouse,$(SYSTEMS))
 	$(BIN)/python -m benchmarks.peers.tables --tables $(TABLES) --seeds $(SEEDS) $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m benchmarks.peers.run --tables $(TABLES) --systems $(SYSTEMS) --seeds $(SEEDS) --seconds $(SECONDS) \
 	  $(if $(DATA),--data $(DATA)) $(if $(STOP_AFTER),--stop-after $(STOP_AFTER)) $(if $(ANEW),--anew $(ANEW))
-	$(BIN)/python -m benchmarks.peers.report --seeds $(SEEDS) --seconds $(SECONDS)
+
+bench-report: setup  ## Write what they reached within SECONDS= into docs/benchmarks.md; this reads the scores
+	$(BIN)/python -m benchmarks.peers.report --seconds $(SECONDS)
 
 chaos: setup  ## Kill processes at random, FAULTS times (300), and count what was lost
 	CHAOS_FAULTS=$(FAULTS) $(BIN)/python -m pytest -s tests/chaos

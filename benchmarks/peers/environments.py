@@ -32,21 +32,32 @@ def python_of(peer: str) -> Path:
     return VENVS / peer / "bin" / "python"
 
 
+def is_made(peer: str) -> bool:
+    """Whether `peer` can be run: its environment is that of its present list, and Java is there for H2O."""
+    stamp = VENVS / peer / ".installed"
+    return stamp.exists() and stamp.read_text() == _wanted(peer) and (peer != "h2o" or _java() is not None)
+
+
 def ensure(peer: str) -> None:
     """Makes the environment of `peer` where there is none of its present list.
 
     Raises:
         CannotInstall: a package is not to be had.
     """
-    listed = HERE / f"{peer}.txt"
-    wanted = hashlib.sha256(listed.read_bytes()).hexdigest()
     stamp = VENVS / peer / ".installed"
-    if not stamp.exists() or stamp.read_text() != wanted:
+    if not stamp.exists() or stamp.read_text() != _wanted(peer):
+        listed = HERE / f"{peer}.txt"
         print(f"installing {peer} from {listed.name}", flush=True)
         _install(VENVS / peer, listed)
-        stamp.write_text(wanted)
-    if peer == "h2o":
-        java_path()
+        stamp.write_text(_wanted(peer))
+    if peer == "h2o" and _java() is None:
+        if not shutil.which("apt-get"):
+            raise CannotInstall("H2O needs Java 17 or 21 on the PATH; there is none, and no apt-get to get it with")
+        _unpack_java()
+
+
+def _wanted(peer: str) -> str:
+    return hashlib.sha256((HERE / f"{peer}.txt").read_bytes()).hexdigest()
 
 
 def _install(venv: Path, listed: Path) -> None:
@@ -70,19 +81,15 @@ def _run(command: list[str], cwd: Path | None = None) -> None:
 
 
 def java_path() -> str:
-    """The PATH on which `java` is found, made to be so where it is not.
+    """The PATH on which `java` is found, where it is anywhere."""
+    path, java = os.environ.get("PATH", ""), _java()
+    return path if java is None else os.pathsep.join([str(java.parent), path])
 
-    Raises:
-        CannotInstall: there is no Java, and no Debian to take it from.
-    """
-    path = os.environ.get("PATH", "")
-    if shutil.which("java"):
-        return path
-    if not any(JAVA.glob("usr/lib/jvm/*/bin/java")):
-        if not shutil.which("apt-get"):
-            raise CannotInstall("H2O needs Java 17 or 21 on the PATH; there is none, and no apt-get to get it with")
-        _unpack_java()
-    return os.pathsep.join([str(next(JAVA.glob("usr/lib/jvm/*/bin/java")).parent), path])
+
+def _java() -> Path | None:
+    """The Java on the PATH, or the unpacked one."""
+    found = shutil.which("java")
+    return Path(found) if found else next(JAVA.glob("usr/lib/jvm/*/bin/java"), None)
 
 
 def _unpack_java() -> None:
@@ -112,8 +119,8 @@ def _relink(root: Path) -> None:
 
 
 def main() -> None:
-    """Makes the environments that are named, or all."""
-    for peer in sys.argv[1:] or PEERS:
+    """Makes the environments that are named."""
+    for peer in sys.argv[1:]:
         try:
             ensure(peer)
         except CannotInstall as error:

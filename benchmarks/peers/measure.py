@@ -17,6 +17,8 @@ Floats = npt.NDArray[np.float64]
 RESAMPLES = 1_000
 CHUNK_WEIGHTS = 8_000_000
 LEVEL = 0.95
+HALF_STEP = 2.0**-11
+"""The most by which a half-precision number differs from what it stands for, in parts of it (IEEE 754, 11 bits)."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,18 @@ class Difference:
 
     Attributes:
         low, high: The ends of the 95 % interval.
+        rounding: How far they may be off, since packed values are rounded.
     """
 
     value: float
     low: float
     high: float
+    rounding: float = 0.0
 
     @property
     def verdict(self) -> int:
         """1 where it is significantly better, -1 where it is significantly worse, otherwise 0."""
-        return int(self.low > 0) - int(self.high < 0)
+        return int(self.low > self.rounding) - int(self.high < -self.rounding)
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,12 @@ class Measured:
     Attributes:
         value: On all test rows.
         drawn: (RESAMPLES,) on test rows drawn again; the same draws for every system.
+        rounding: The most that an element of `drawn` may be off.
     """
 
     value: float
     drawn: Floats
+    rounding: float = 0.0
 
     def packed(self) -> str:
         """`drawn` as short text: how many standard deviations each lies from the value, with three digits and more."""
@@ -62,8 +68,9 @@ class Measured:
     def unpacked(cls, value: float, text: str) -> "Measured":
         """What `packed` made text of, but for its rounding."""
         spread, coded = text.split(" ")
-        drawn = np.frombuffer(base64.b64decode(coded), dtype="<f2").astype(np.float64)
-        return cls(value, value + float(spread) * drawn)
+        steps = np.frombuffer(base64.b64decode(coded), dtype="<f2").astype(np.float64)
+        rounding = float(spread) * float(np.nanmax(np.abs(steps), initial=0.0)) * HALF_STEP
+        return cls(value, value + float(spread) * steps, rounding)
 
 
 def value_of(metric: str, task: TaskType, y: Floats, p: Floats) -> float:
@@ -98,14 +105,15 @@ def measured(metric: str, rows: Rows, *, seed: int, same_rows: bool) -> Measured
 
 def mean_of(runs: Sequence[Measured]) -> Measured:
     """A system's metric over runs with several seeds."""
-    return Measured(float(np.mean([run.value for run in runs])), np.mean([run.drawn for run in runs], axis=0))
+    drawn = np.mean([run.drawn for run in runs], axis=0)
+    return Measured(float(np.mean([run.value for run in runs])), drawn, float(np.mean([run.rounding for run in runs])))
 
 
 def paired(metric: str, ours: Measured, theirs: Measured) -> Difference:
     """The difference on the same drawn rows, with its percentile interval (Efron, 1979)."""
     sign = -1.0 if lower_is_better(metric) else 1.0
     low, high = np.nanquantile(sign * (ours.drawn - theirs.drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Difference(sign * (ours.value - theirs.value), float(low), float(high))
+    return Difference(sign * (ours.value - theirs.value), float(low), float(high), ours.rounding + theirs.rounding)
 
 
 def ranks(values: Mapping[str, float | None], metric: str) -> dict[str, float]:

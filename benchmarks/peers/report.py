@@ -1,6 +1,8 @@
 """Writes what the systems reached into docs/benchmarks.md: metrics, ranks, paired differences, seconds and memory.
 
 python -m benchmarks.peers.report --seconds 60
+
+All seeds count with which every system ran on one machine.
 """
 
 import argparse
@@ -22,6 +24,7 @@ TITLES = {
     "trainhouse": "Trainhouse", "flaml": "FLAML", "h2o": "H2O AutoML", "autogluon": "AutoGluon",
     "optuna": "Optuna + LightGBM",
 }  # fmt: skip
+DATA_OF = {"given": " DATA=…", "held-out": ""}
 HEADINGS = {"given": "Public tables", "held-out": "Tables that nothing was tuned on"}
 PEERS = tuple(name for name in SYSTEMS if name != OWN)
 Lines = dict[int, dict[str, Any]]
@@ -60,23 +63,30 @@ class Bout:
 
     @cached_property
     def differences(self) -> dict[str, Difference]:
-        """By peer that never failed, how much better Trainhouse is."""
+        """By peer, how much better Trainhouse is; without those that failed, and empty where Trainhouse did."""
         if self.values[OWN] is None:
             return {}
         ours = self.measured(OWN)
         met = [name for name in PEERS if self.values[name] is not None]
         return {name: paired(self.metric, ours, self.measured(name)) for name in met}
 
+    def verdict(self, peer: str) -> int:
+        """1 where Trainhouse is significantly better than `peer`, -1 where worse; who failed is worse than who did not."""
+        if peer in self.differences:
+            return self.differences[peer].verdict
+        return int(self.values[OWN] is not None) - int(self.values[peer] is not None)
+
     def measured(self, system: str) -> Measured:
         """A system's metric on the test rows, and on those drawn again, over all seeds."""
         return mean_of([Measured.unpacked(line["value"], line["drawn"]) for line in self.lines[system].values()])
 
 
-def bouts(group: str, *, seconds: int, seeds: int) -> list[Bout]:
+def bouts(group: str, *, seconds: int) -> list[Bout]:
     """The tables of a group on which every system ran, with the seeds with which all ran on one machine."""
     known, found = results.kept(), []
+    seeds = sorted({record["seed"] for record in known.values()})
     for table in GROUPS[group]:
-        contests = {seed: results.contest(known, table, seed, seconds, SYSTEMS) for seed in range(seeds)}
+        contests = {seed: results.contest(known, table, seed, seconds, SYSTEMS) for seed in seeds}
         lines = {name: {seed: held[name] for seed, held in contests.items() if held} for name in SYSTEMS}
         if lines[OWN]:
             found.append(Bout(table, next(iter(lines[OWN].values()))["metric"], lines))
@@ -92,7 +102,7 @@ def written(groups: Mapping[str, list[Bout]], *, seconds: int) -> str:
             most = max(by_seeds(held))
             parts += [
                 title,
-                f'`make bench-peers TABLES="{told}" SEEDS={most} SECONDS={seconds}`',
+                f'`make bench-peers TABLES="{told}" SEEDS={most} SECONDS={seconds}{DATA_OF[group]}`',
                 provenance(held),
                 quality(held),
                 summary(held),
@@ -139,11 +149,8 @@ def quality(held: list[Bout]) -> str:
 
 def summary(held: list[Bout]) -> str:
     """Wins and losses by significance, against the best peer of each table and against each peer."""
-    best = [found.verdict for bout in held if (found := bout.differences.get(bout.best_peer))]
-    each = [
-        f"{TITLES[name]} {wins(verdicts)}" for name in PEERS
-        if (verdicts := [found.verdict for bout in held if (found := bout.differences.get(name))])
-    ]  # fmt: skip
+    best = [bout.verdict(bout.best_peer) for bout in held]
+    each = [f"{TITLES[name]} {wins([bout.verdict(name) for bout in held])}" for name in PEERS]
     return f"Trainhouse against the best peer of each table: {wins(best)}. Against each: {'; '.join(each)}."
 
 
@@ -157,7 +164,7 @@ def differing(held: list[Bout]) -> str:
     """How much better Trainhouse is than each peer, with intervals; the best peer's in bold."""
     rows = []
     for bout in held:
-        cells = [difference(bout.differences.get(name), bout) for name in PEERS]
+        cells = [difference(bout, name) for name in PEERS]
         bold = [f"**{cell}**" if name == bout.best_peer else cell for name, cell in zip(PEERS, cells, strict=True)]
         rows.append([bout.table, *bold])
     return table(["Trainhouse is better by (95 %)", *(f"than {TITLES[name]}" for name in PEERS)], rows)
@@ -192,11 +199,12 @@ def number(value: float | None, bout: Bout) -> str:
     return "failed" if value is None else digits(bout)(value)
 
 
-def difference(found: Difference | None, bout: Bout) -> str:
+def difference(bout: Bout, peer: str) -> str:
     """A difference with its interval, marked where it is significant."""
-    if found is None:
-        return "failed"
-    write, mark = digits(bout), {1: " +", -1: " −", 0: ""}[found.verdict]
+    mark = {1: " +", -1: " −", 0: ""}[bout.verdict(peer)]
+    if peer not in bout.differences:
+        return f"{TITLES[OWN] if bout.values[OWN] is None else TITLES[peer]} failed{mark}"
+    found, write = bout.differences[peer], digits(bout)
     return f"{write(found.value)} ({write(found.low)} to {write(found.high)}){mark}"
 
 
@@ -223,14 +231,11 @@ def main() -> None:
     """Writes the report of one budget."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--page", type=Path, default=PAGE)
     asked = parser.parse_args()
-    groups = {
-        group: bouts(group, seconds=asked.seconds, seeds=asked.seeds) for group in HEADINGS
-    }  # fmt: skip
+    groups = {group: bouts(group, seconds=asked.seconds) for group in HEADINGS}
     if not any(groups.values()):
-        print(f"no table has results of all systems with {asked.seeds} seeds and {asked.seconds} s; nothing is written")
+        print(f"no table has results of all systems in {asked.seconds} s; nothing is written")
         return
     text = written(groups, seconds=asked.seconds)
     asked.page.write_text(placed(asked.page.read_text(encoding="utf-8"), text, seconds=asked.seconds), encoding="utf-8")

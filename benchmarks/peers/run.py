@@ -17,7 +17,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.peers import environments, results
-from benchmarks.peers.house import House, commit
+from benchmarks.peers.house import House, commit, opened
 from benchmarks.peers.measure import Measured, measured
 from benchmarks.peers.memory import Peak
 from benchmarks.peers.tables import CACHE, Contest, MissingData, contest, folder_of, named
@@ -55,13 +54,17 @@ def main() -> None:
     asked = arguments()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CPUS])
     contests = [(name, seed) for seed in range(asked.seeds) for name in named(asked.tables)]
+    lacking = [peer for peer in asked.systems if peer != OWN and not environments.is_made(peer)]
+    if lacking:
+        raise SystemExit(f"first: python -m benchmarks.peers.environments {' '.join(lacking)}")
     try:
         with interrupts():
             run_missing(asked, contests, ends=time.monotonic() + 60 * asked.stop_after)
     except KeyboardInterrupt:
         raise SystemExit("interrupted; the same command goes on from here") from None
     left = sum(len(missing(results.kept(), asked, name, seed)) for name, seed in contests)
-    print(f"{left} runs are left; the same command goes on from here" if left else "nothing is missing")
+    print(f"{left} runs are left; the same command goes on from here" if left else
+          f"nothing is missing; make bench-report SECONDS={asked.seconds} reads the scores")  # fmt: skip
 
 
 def run_missing(asked: argparse.Namespace, contests: list[tuple[str, int]], *, ends: float) -> None:
@@ -70,8 +73,9 @@ def run_missing(asked: argparse.Namespace, contests: list[tuple[str, int]], *, e
         for system in missing(results.kept(), asked, name, seed):
             if time.monotonic() + expected_seconds(asked.seconds) > ends:
                 return
-            with opened(system) as house:
-                record(asked, system, contest_of(name, seed, asked.data), house)
+            task = contest_of(name, seed, asked.data)
+            with opened(task) if system == OWN else contextlib.nullcontext() as house:
+                record(asked, system, task, house)
 
 
 def arguments() -> argparse.Namespace:
@@ -83,7 +87,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--data", type=Path, help="the folder of public files")
     parser.add_argument("--stop-after", type=float, default=float("inf"), metavar="MINUTES")
-    parser.add_argument("--anew", nargs="*", default=[], choices=SYSTEMS, help="run again what other commits ran")
+    parser.add_argument("--anew", nargs="*", default=[], choices=(OWN,), help="run again what other commits ran")
     return parser.parse_args()
 
 
@@ -118,21 +122,12 @@ def contest_of(name: str, seed: int, folder: Path | None) -> Contest:
         raise SystemExit(str(error)) from None
 
 
-@contextlib.contextmanager
-def opened(system: str) -> Iterator[House | None]:
-    """What a system needs while it runs: Trainhouse its stack, a peer nothing."""
-    if system != OWN:
-        yield None
-        return
-    with House() as house:
-        yield house
-
-
 def record(asked: argparse.Namespace, system: str, task: Contest, house: House | None) -> None:
     """Runs one system once and writes the line, be it of a failure."""
     line: dict[str, Any] = {
         "table": task.table, "system": system, "seed": task.seed, "seconds": asked.seconds, "metric": task.metric,
         "commit": commit(), "machine": machine(), "at": datetime.now(UTC).isoformat(timespec="seconds"), "status": "ok",
+        "processor": processor(), "load": os.getloadavg()[0],
     }  # fmt: skip
     with Peak(os.getpid()) as peak:
         try:
@@ -156,10 +151,22 @@ def record(asked: argparse.Namespace, system: str, task: Contest, house: House |
 
 def machine() -> str:
     """The processor, how many of its threads a system gets, and the memory."""
-    cpus = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    model = next((line.split(":")[1].strip() for line in cpus if line.startswith("model name")), platform.machine())
+    model = cpu_facts().get("model name", platform.machine())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return f"{CPUS} threads of {model}, {memory / 2**30:.0f} GiB"
+
+
+def processor() -> str:
+    """What tells two processors of one name apart: family, model, stepping."""
+    known = cpu_facts()
+    return " ".join(known.get(name, "?") for name in ("cpu family", "model", "stepping"))
+
+
+def cpu_facts() -> dict[str, str]:
+    """What the kernel says of the first processor."""
+    first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
+    pairs = [line.split(":", 1) for line in first.splitlines() if ":" in line]
+    return {name.strip(): value.strip() for name, value in pairs}
 
 
 def of_peer(system: str, task: Contest, seconds: int, peak: Peak) -> tuple[np.ndarray, dict[str, Any]]:

@@ -59,6 +59,15 @@ def test_equal_predictions_differ_by_nothing():
     assert (found.value, found.low, found.high, found.verdict) == (0.0, 0.0, 0.0, 0)
 
 
+def test_what_packing_rounds_off_is_no_difference():
+    kept = Measured.unpacked(0.5, Measured(0.5, np.random.default_rng(0).normal(0.5, 0.01, 1_000)).packed())
+    assert 0 < kept.rounding < 1e-4
+    closer, farther = (Measured(0.5, kept.drawn + many * kept.rounding, kept.rounding) for many in (1.9, 2.1))
+    assert paired("roc_auc", closer, kept).low > 0
+    assert [paired("roc_auc", each, kept).verdict for each in (closer, farther)] == [0, 1]
+    assert paired("roc_auc", kept, farther).verdict == -1
+
+
 def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
     covered = 0
     for draw in range(60):
@@ -153,7 +162,7 @@ def test_the_report_takes_the_seeds_with_which_all_ran_on_one_machine(monkeypatc
     whole = [line_of(name, value=1.0, seed=seed) for name in SYSTEMS for seed in (0, 1)]
     torn = [line_of(name, value=1.0, seed=2, machine=name) for name in SYSTEMS]
     monkeypatch.setattr(results, "kept", lambda: known_of(*whole, *torn))
-    (bout,) = report.bouts("given", seconds=60, seeds=3)
+    (bout,) = report.bouts("given", seconds=60)
     assert {name: list(lines) for name, lines in bout.lines.items()} == {name: [0, 1] for name in SYSTEMS}
     assert "; 2 seeds; on " in report.provenance([bout])
 
