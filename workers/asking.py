@@ -38,7 +38,7 @@ def ask(  # an ask is what is known, by whom, and what follows what
     Raises:
         LeaseLost: that trial was taken over, or the job no longer runs.
     """
-    with transaction(engine) as session:
+    with searching.unless_lost(), transaction(engine) as session:
         job, now = locked(session, searching.job_id)
         told = after is not None and write_end(session, job, *after)
         rows = searching.rows(session)

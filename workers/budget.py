@@ -67,26 +67,48 @@ def search_seconds(search: Mapping[str, Any], ended: Sequence[Ended]) -> float:
     members = int(search.get("ensemble", 1))
     if not search.get("refit") and members <= 1:
         return float(total) * SEARCH_SHARE
-    best = sorted((trial for trial in ended if trial.eligible), key=lambda trial: _loss(trial, search))[:members]
+    best = members_of(search, ended)
     if not best:
         return float(total) * (1 - USUAL_TAIL)
     return float(total) - min(_tail(search, best), BEST_TAIL * total)
 
 
+def tail_seconds(search: Mapping[str, Any], ended: Sequence[Ended]) -> float:
+    """Seconds that what follows the search is expected to take: the budget's rest, or what it costs where none is set."""
+    if search.get("max_seconds") is not None:
+        return max(0.0, float(search["max_seconds"]) - search_seconds(search, ended))
+    best = members_of(search, ended) if search.get("refit") else []
+    return seconds_after(search, best) if best else 0.0
+
+
+def seconds_after(search: Mapping[str, Any], best: Sequence[Ended]) -> float:
+    """Seconds from the last trial to the chosen model, where all of the `best` trials are fitted again.
+
+    With `search["lanes"]` so many refits run at a time.
+    """
+    if not search.get("refit"):
+        return CHOOSING_SECONDS
+    lanes = max(1, min(len(best), int(search.get("lanes", 1))))
+    each = MARGIN * float(search.get("refit_factor", 0.0))
+    return CHOOSING_SECONDS + each * sum(trial.again for trial in best) / lanes
+
+
+def members_of(search: Mapping[str, Any], ended: Sequence[Ended]) -> list[Ended]:
+    """The best trials, as many as may answer together."""
+    most = int(search.get("ensemble", 1))
+    return sorted((trial for trial in ended if trial.eligible), key=lambda trial: _loss(trial, search))[:most]
+
+
 def _tail(search: Mapping[str, Any], best: Sequence[Ended]) -> float:
     """Seconds to keep for choosing and for refits, of as many of the `best` trials as MOST_TAIL allows for.
 
-    With `search["lanes"]` so many refits run at a time. Where even the best one would take more than BEST_TAIL there
-    will be no refit, and no time is kept for one.
+    Where even the best one would take more than BEST_TAIL there will be no refit, and no time is kept for one.
     """
-    total, each = float(search["max_seconds"]), MARGIN * float(search.get("refit_factor", 0.0))
-    least = max(CHOOSING_SECONDS, LEAST_TAIL * total)
-    first = CHOOSING_SECONDS + each * best[0].again
+    total = float(search["max_seconds"])
+    least, first = max(CHOOSING_SECONDS, LEAST_TAIL * total), seconds_after(search, best[:1])
     if not search.get("refit") or first > BEST_TAIL * total:
         return least
-    lanes = max(1, min(len(best), int(search.get("lanes", 1))))
-    all_of_them = CHOOSING_SECONDS + each * sum(trial.again for trial in best) / lanes
-    return max(least, first, min(all_of_them, MOST_TAIL * total))
+    return max(least, first, min(seconds_after(search, best), MOST_TAIL * total))
 
 
 def _loss(trial: Ended, search: Mapping[str, Any]) -> float:

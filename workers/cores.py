@@ -5,6 +5,7 @@ gate meanwhile: of two who want all, one gets all and the other none.
 """
 
 import fcntl
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -74,6 +75,25 @@ class Cores:
                     break
                 got += self._lock(f"core-{place}", until)
         return got
+
+    def take_all(
+        self, number: int, until: ExitStack, *, check: Callable[[], None], seconds: float = math.inf
+    ) -> bool:  # fmt: skip
+        """Waits up to `seconds` for `number` tokens, which are held until `until` closes; whether it got them.
+
+        They are taken in order, and kept while it waits for the next: of two who wait, one has what the other waits for
+        first, so that none waits for ever. `check` is called meanwhile and may raise.
+        """
+        ends = time.monotonic() + seconds
+        with ExitStack() as held:
+            for place in range(min(number, self._number)):
+                while not self._lock(f"core-{place}", held):
+                    if time.monotonic() > ends:
+                        return False
+                    check()
+                    time.sleep(PAUSE_SECONDS)
+            until.push(held.pop_all())
+        return True
 
     def _pass(self, gate: ExitStack) -> bool:
         """The gate is held for microseconds, but its holder may have been stopped in them."""

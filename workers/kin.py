@@ -17,7 +17,7 @@ from workers.search.facts import Facts
 from workers.search.warm import Earlier, chosen
 
 MOST_JOBS = 100
-"""So many of the newest jobs are looked through."""
+"""So many jobs are looked through: of the same model first, then the newest."""
 ALONE = "In deterministic mode nothing hangs on earlier jobs but those that tuning.warm_start names."
 
 
@@ -35,7 +35,7 @@ def warm_start(engine: Engine, claim: Claim, spec: JobSpec, facts: Facts) -> dic
 
 
 def _earlier(session: Session, claim: Claim, *, named: Sequence[str] | None) -> list[Earlier]:
-    """The best complete trials of the project's ended searches, the newest first."""
+    """The best complete trials of the project's ended searches: the same model's first, each time the newest first."""
     query = (
         select(Job.id, Job.model, Job.search, Job.spec["training"]["algorithm"].as_string(), Trial.params, Trial.value)
         .join(Trial, (Trial.job_id == Job.id) & (Trial.number == Job.best_trial))
@@ -43,7 +43,7 @@ def _earlier(session: Session, claim: Claim, *, named: Sequence[str] | None) -> 
             Job.project_id == claim.project_id, Job.id != claim.job_id, Job.status == JobStatus.SUCCEEDED,
             Trial.status == TrialStatus.COMPLETE, Trial.value.is_not(None), func.jsonb_exists(Job.search, "facts"),
         )
-        .order_by(Job.id.desc())
+        .order_by((Job.model == claim.model).desc(), Job.id.desc())
         .limit(MOST_JOBS)
     )  # fmt: skip
     if named is not None:

@@ -1,7 +1,8 @@
 """What a worker keeps of one search from trial to trial, so that an ask reads only what is new."""
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,16 @@ class Searching:
         found = standing.of(session, self.job_id, self.first)
         self.first = list(itertools.takewhile(lambda row: not row.open, found))
         return found
+
+    @contextmanager
+    def unless_lost(self) -> Iterator[None]:
+        """Forgets the trials where what happens in it fails: what was read may never have been committed."""
+        try:
+            yield
+        except BaseException:
+            self.ended.clear()
+            self.first = []
+            raise
 
     def results_of(self, session: Session, numbers: Collection[int]) -> tuple[TrialResult, ...]:
         """The ended trials of these numbers, in order; those not yet known are read."""

@@ -8,11 +8,12 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app import events
+from app.discards import discard, saved_in
 from app.moves import touch
 from app.spec.decision import COSTS
 from app.states import ENDED_TRIALS, STAGES_OF, JobStatus, TrialStatus
 from app.tables import Job, Trial
-from workers.budget import Ended, search_seconds, why_over
+from workers.budget import Ended, tail_seconds, why_over
 
 MAX_ATTEMPTS = 3
 LATELY = 12
@@ -130,6 +131,8 @@ def _take_back(session: Session, job: Job) -> None:
         row.lease_owner = row.lease_until = None
         if row.attempt >= MAX_ATTEMPTS:
             row.status, row.reason, row.finished_at = TrialStatus.LOST, "its worker was lost each time", func.now()
+            discard(session, job.project_id, saved_in(row.checkpoint or {}))
+            row.checkpoint = None
         else:
             row.status, row.attempt = TrialStatus.QUEUED, row.attempt + 1
     session.flush()
@@ -167,8 +170,6 @@ def eta_seconds(search: Mapping[str, Any], rows: Sequence[Standing], *, now: flo
         first = min((row.started_at for row in rows if row.started_at is not None), default=ended[0])
         since, lately = (first, len(ended)) if len(ended) <= LATELY else (ended[-LATELY - 1], LATELY)
         pace = max(0.0, now - since) / lately
-        tail = 0.0
-        if seconds is not None and len(ended) > 1:
-            tail = max(0.0, seconds - search_seconds(search, budgeted(search, rows)))
+        tail = tail_seconds(search, budgeted(search, rows)) if len(ended) > 1 else 0.0
         guesses.append(pace * (int(search["trials"]) - len(ended)) + tail)
     return round(max(0.0, min(guesses)), 1) if guesses else None

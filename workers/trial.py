@@ -86,8 +86,10 @@ def _threads(room: Room, seen: Open, held: ExitStack) -> int:
         search["threads"], cells=search["cells"], alone=False, most=room.most_threads,
         deterministic=search["deterministic"],
     )  # fmt: skip
-    got = room.cores.try_take(wanted, held)
-    return wanted if got and search["deterministic"] else got
+    if wanted == 1 or not search["deterministic"]:
+        return room.cores.try_take(wanted, held)
+    # The number decides what comes out. Whoever has the rest of the cores gives them back after a turn.
+    return wanted if room.cores.take_all(wanted, held, check=lambda: None, seconds=2 * TURN_SECONDS) else 0
 
 
 class Turn:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,8 +53,12 @@ def threads_for(work: Work, stage: str) -> Iterator[int]:
     # Refits run side by side, as many as there are cores, so `tune` has use for them however small the matrix is.
     cells = facts.rows * facts.features if stage == "train" else WIDE_CELLS
     wanted = threads_wanted(asked, cells=cells, alone=True, most=most, deterministic=deterministic)
-    with work.room.cores.taken(wanted, check=work.keeper.check) as got:
-        yield wanted if deterministic else got
+    with ExitStack() as held:
+        if deterministic and wanted > 1:  # the number decides what comes out
+            work.room.cores.take_all(wanted, held, check=work.keeper.check)
+            yield wanted
+        else:
+            yield held.enter_context(work.room.cores.taken(wanted, check=work.keeper.check))
 
 
 def _fits(loaded: Loaded, stage: str) -> bool:

@@ -11,6 +11,8 @@ from app.storage import BlobStore, file_digest
 from workers.context import Blob
 
 RECENT_SECONDS = 600.0
+LOOK_SHARE = 0.02
+"""Of the bound: when a process has put so much into the folder, it looks whether the folder is too large."""
 
 
 class BlobCache:
@@ -18,6 +20,7 @@ class BlobCache:
 
     def __init__(self, folder: Path, *, limit_bytes: int) -> None:
         self._folder, self._limit = folder, limit_bytes
+        self._adopted = 0
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, digest: str) -> Path:
@@ -34,11 +37,16 @@ class BlobCache:
         return path
 
     def adopt(self, digest: str, path: Path) -> None:
-        """Keeps a copy of `path`, whose digest the caller has just taken."""
-        if self.has(digest) is None:
-            part = self.path(digest).with_name(f"{digest[7:]}.{os.getpid()}.own")
-            shutil.copyfile(path, part)
-            part.replace(self.path(digest))
+        """Keeps a copy of `path`, whose digest the caller has just taken; looks at the bound now and then."""
+        if self.has(digest) is not None:
+            return
+        part = self.path(digest).with_name(f"{digest[7:]}.{os.getpid()}.own")
+        shutil.copyfile(path, part)
+        part.replace(self.path(digest))
+        self._adopted += path.stat().st_size
+        if self._adopted > self._limit * LOOK_SHARE:
+            self._adopted = 0
+            self.shrink()
 
     def shrink(self) -> None:
         """Removes what was not used lately until the folder is within its bound."""

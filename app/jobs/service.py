@@ -8,6 +8,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, defer
 
 from app import events
+from app.discards import discard_checkpoints
 from app.errors import Conflict, NotFound
 from app.moves import move_job
 from app.states import TERMINAL_JOBS, JobStatus, StageStatus, TrialStatus
@@ -150,6 +151,7 @@ def end_cancelled(session: Session, job: Job) -> None:
     """Ends a job whose row is locked as cancelled, with its open review and its unfinished stages."""
     move_job(session, job, JobStatus.CANCELLED, "cancelled by the caller")
     skip_open_stages(session, job.id)
+    discard_checkpoints(session, job.project_id, job.id)
     for review in session.scalars(select(Review).where(Review.job_id == job.id, Review.status == "open")):
         review.status, review.decided_at = "cancelled", func.now()
     events.append(

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app import events
 from app.aliases import lock_model, require_version
+from app.discards import discard
 from app.errors import Conflict
 from app.states import DeploymentState
-from app.tables import Alias, Artifact, Deployment, Garbage, ModelVersion, Trial
+from app.tables import Alias, Artifact, Deployment, ModelVersion, Trial
 
 UNDER_WAY = (DeploymentState.REQUESTED, DeploymentState.ACCEPTED, DeploymentState.SERVING)
 
@@ -61,10 +61,7 @@ def remove(session: Session, project_id: str, *, model: str, version: int, by: s
         update(Trial).where(Trial.job_id == row.job_id)
         .values(model_digest=None, model_bytes=None, predictions_digest=None, predictions_bytes=None)
     )  # fmt: skip
-    thrown = [{"project_id": project_id, "digest": digest} for digest in sorted(digests)]
-    session.execute(insert(Garbage).values(thrown).on_conflict_do_update(
-        index_elements=["project_id", "digest"], set_={"since": func.now()}
-    ))  # fmt: skip
+    discard(session, project_id, digests)
     _say(session, row, kind="deleted", by=by, reason="")
 
 

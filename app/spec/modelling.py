@@ -2,12 +2,18 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from app.spec.algorithms import PARAMS, Algorithm, Objective
 from app.spec.base import MAX_PARALLEL, MAX_TRIALS, Column, Count, Finite, JobId, Part, Scalar, misfit
+
+MOST_TOLD = 10**18
+"""A count of points above this is told as being above it."""
+SLACK = Fraction(1, 10**9)
+"""Of a step, so that a range ends where its decimals say."""
 
 ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 
@@ -153,7 +159,8 @@ class Tuning(Part):
         points = grid_points(self.space)
         if points > MAX_TRIALS:
             conditional = any(dimension.when for dimension in self.space.values())
-            count = f"{points:,} points{' or more' if conditional else ''}"
+            told = f"{points:,}" if points < MOST_TOLD else f"over {MOST_TOLD:,}"
+            count = f"{told} points{' or more' if conditional else ''}"
             raise misfit(f"the grid has {count}; at most {MAX_TRIALS:,} are allowed", "space")
         return self
 
@@ -189,13 +196,13 @@ def grid_points(space: Mapping[str, Dimension]) -> int:
 def _points(space: Mapping[str, Dimension]) -> int:
     parents = {parent for dimension in space.values() for parent in parents_of(dimension)}
     plain = [name for name, dimension in space.items() if not parents_of(dimension) and name not in parents]
-    total = math.prod(len(grid_values(space[name])) for name in plain)
-    cases = math.prod(len(grid_values(space[name])) for name in parents)
+    total = math.prod(grid_count(space[name]) for name in plain)
+    cases = math.prod(grid_count(space[name]) for name in parents)
     if cases > MAX_TRIALS:
         return total * cases
     joined = {name: dimension for name, dimension in space.items() if parents_of(dimension)}
     return total * sum(
-        math.prod(len(grid_values(each)) for each in joined.values() if holds(parents_of(each), case))
+        math.prod(grid_count(each) for each in joined.values() if holds(parents_of(each), case))
         for case in _walk([(name, space[name]) for name in parents], {})
     )
 
@@ -227,18 +234,24 @@ def holds(when: Mapping[str, Sequence[Any]], values: Mapping[str, Any]) -> bool:
     return all(parent in values and values[parent] in chosen for parent, chosen in when.items())
 
 
-def grid_values(dimension: Dimension) -> list[Any] | range:
-    """The values of one dimension of a grid, in order; a range stands for itself so that counting is cheap."""
+def grid_count(dimension: Dimension) -> int:
+    """How many values one dimension of a grid has; none is made for it."""
+    if dimension.choices is not None:
+        return len(dimension.choices)
+    low, high, step = dimension.low or 0.0, dimension.high or 0.0, dimension.step or 1.0
+    if dimension.type == "int":
+        return (int(high) - int(low)) // int(step) + 1
+    return int((Fraction(high) - Fraction(low)) / Fraction(step) + SLACK) + 1
+
+
+def grid_values(dimension: Dimension) -> Sequence[Any]:
+    """The values of one dimension of a grid, in order."""
     if dimension.choices is not None:
         return dimension.choices
-    low, high = dimension.low or 0.0, dimension.high or 0.0
+    low, high, step = dimension.low or 0.0, dimension.high or 0.0, dimension.step or 1.0
     if dimension.type == "int":
-        return range(int(low), int(high) + 1, int(dimension.step or 1))
-    step = dimension.step or 1.0
-    count = int((high - low) / step + 1e-9) + 1
-    if count > MAX_TRIALS:
-        return range(count)
-    return [min(high, low + index * step) for index in range(count)]
+        return range(int(low), int(high) + 1, int(step))
+    return [min(high, low + index * step) for index in range(grid_count(dimension))]
 
 
 __all__ = [
@@ -251,6 +264,7 @@ __all__ = [
     "Tuning",
     "dimensions_of",
     "grid",
+    "grid_count",
     "grid_points",
     "grid_values",
     "holds",

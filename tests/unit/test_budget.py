@@ -88,3 +88,11 @@ def test_a_refit_takes_what_the_kept_rounds_took() -> None:
     search = a_search(refit=True, refit_factor=1.0)
     known = [Ended("complete", 0.0, 10.0, kept_seconds=8.0)]
     assert budget.search_seconds(search, known) == pytest.approx(100 - 2.5 - 1.05 * 8)
+
+
+def test_without_a_budget_what_follows_the_search_takes_what_its_refits_cost() -> None:
+    search = a_search(max_seconds=None, ensemble=2, refit=True, refit_factor=2.0)
+    assert budget.tail_seconds(search, ended(4, 4, 4)) == pytest.approx(2.5 + 1.05 * 2.0 * 8.0)
+    assert budget.tail_seconds({**search, "lanes": 2}, ended(4, 4, 4)) == pytest.approx(2.5 + 1.05 * 2.0 * 4.0)
+    assert budget.tail_seconds({**search, "refit": False}, ended(4, 4, 4)) == 0.0
+    assert budget.tail_seconds(search, []) == 0.0

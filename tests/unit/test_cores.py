@@ -56,6 +56,34 @@ def test_who_waits_for_a_core_may_be_told_to_stop(tmp_path: Path) -> None:
         assert again == 1
 
 
+def test_who_wants_all_keeps_what_it_has_until_the_rest_is_free(tmp_path: Path) -> None:
+    cores, asked = Cores(tmp_path, 2), []
+    with ExitStack() as narrow, ExitStack() as wide, ExitStack() as other:
+        cores.try_take(1, other)
+        cores.try_take(1, narrow)
+        other.close()  # the first core is free, the second is not
+
+        def look() -> None:
+            asked.append(cores.try_take(1, other))  # nobody else gets the one that is kept
+            narrow.close()
+
+        assert cores.take_all(2, wide, check=look)
+        assert asked == [0]
+        assert cores.try_take(1, other) == 0
+        wide.close()
+        assert cores.try_take(2, other) == 2
+
+
+def test_who_does_not_get_all_in_time_gets_none(tmp_path: Path) -> None:
+    cores = Cores(tmp_path, 2)
+    with ExitStack() as narrow, ExitStack() as wide, ExitStack() as other:
+        cores.try_take(1, wide)
+        cores.try_take(1, narrow)
+        wide.close()
+        assert not cores.take_all(2, wide, check=lambda: None, seconds=0.0)
+        assert cores.try_take(2, other) == 1
+
+
 @pytest.mark.parametrize(
     ("asked", "cells", "alone", "deterministic", "wanted"),
     [

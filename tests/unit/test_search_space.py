@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.errors import InvalidSpec
 from app.spec.algorithms import PARAMS
-from app.spec.modelling import grid, grid_points, grid_values, holds, parents_of
+from app.spec.modelling import Dimension, grid, grid_count, grid_points, grid_values, holds, parents_of
 from tests.unit.test_search import BINARY, asked, ended, search, spec_of
 from workers.search.space import at, contains, distribution_of, nearest_to, space_of
 from workers.trainers import TRAINERS
@@ -98,6 +98,15 @@ def test_a_grid_has_each_point_once_and_its_count(space):
         assert any(point.items() <= each.items() for each in whole)
     for each in whole:
         assert any(point.items() <= each.items() for point in points)
+
+
+@pytest.mark.parametrize(("ends", "count"), [
+    ({"type": "float", "low": 0.1, "high": 0.3, "step": 0.1}, 3), ({"type": "float", "low": 0, "high": 1, "step": 0.3}, 4),
+    ({"type": "int", "low": -3, "high": 4, "step": 3}, 3), ({"type": "int", "low": 0, "high": 1e20}, 10**20 + 1),
+    ({"type": "categorical", "choices": [1, 2]}, 2), ({"type": "float", "low": 5, "high": 5, "step": 9}, 1),
+])  # fmt: skip
+def test_values_of_a_dimension_are_counted_without_being_made(ends, count):
+    assert grid_count(Dimension.model_validate(ends)) == count
 
 
 @pytest.mark.parametrize("dimension", [

@@ -19,19 +19,19 @@ def earlier(job_id="job_1", **changes):
     return Earlier(job_id=job_id, **given)
 
 
-def test_the_same_model_goes_first_then_the_same_target_then_the_newest():
+def test_the_same_model_goes_first_then_the_newest():
     jobs = [
         earlier("job_new", params={**GOOD, "num_leaves": 5}),
-        earlier("job_target", params={**GOOD, "num_leaves": 6}, target_digest="t"),
+        earlier("job_second", params={**GOOD, "num_leaves": 6}),
         earlier("job_own", params={**GOOD, "num_leaves": 7}, same_model=True, model="a-model"),
         earlier("job_old", params={**GOOD, "num_leaves": 8}),
     ]
-    warm = chosen(spec_of(TUNING), BINARY, jobs, target_digest="t")
-    assert warm.job_ids == ("job_own", "job_target", "job_new")
-    assert [params["num_leaves"] for params in warm.params] == [7, 6, 5]
+    warm = chosen(spec_of(TUNING), BINARY, jobs)
+    assert warm.job_ids == ("job_own", "job_new", "job_second")
+    assert [params["num_leaves"] for params in warm.params] == [7, 5, 6]
     assert warm.why == (
-        "The best parameters of job_own (the same model), job_target (like data, model other), "
-        "job_new (like data, model other) are tried first."
+        "The best parameters of job_own (the same model), job_new (like data, model other), "
+        "job_second (like data, model other) are tried first."
     )
 
 

@@ -55,6 +55,13 @@ def spec(**parts: dict[str, Any]) -> dict[str, Any]:
         ({"tuning": {"space": {"algorithm": {"type": "categorical", "choices": ["svm"]}}}}, "/tuning/space/algorithm"),
         ({"tuning": {"space": {"num_leaves": {**RANGE, "when": {"depth": [1]}}}}}, "/tuning/space/num_leaves/when/depth"),
         ({"tuning": {"strategy": "grid"}}, "/tuning/space"),
+        *(
+            ({"tuning": {"strategy": "grid", "space": {"num_leaves": {"low": 2, "high": 9} | ends}}}, "/tuning/space")
+            for ends in (
+                {"type": "int", "high": 1e20}, {"type": "int", "high": 1e308}, {"type": "float", "step": 1e-20},
+                {"type": "float", "step": 5e-324},
+            )
+        ),
         ({"tuning": {"strategy": "grid", "space": {"learning_rate": {"type": "float", "low": 0.1, "high": 0.2}}}},
          "/tuning/space/learning_rate/step"),
         ({"tuning": {"strategy": "random", "sampler": "tpe"}}, "/tuning/sampler"),

@@ -26,7 +26,6 @@ class Earlier:
         params: As the trial's row has them.
         algorithm: What `params` are of, where they do not say.
         value: The trial's, by `metric`.
-        target_digest: Tells equal targets apart from others, where known.
     """
 
     job_id: str
@@ -37,7 +36,6 @@ class Earlier:
     metric: str
     value: float
     algorithm: str = DEFAULT_ALGORITHM
-    target_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,17 +53,14 @@ class Warm:
     why: str = ""
 
 
-def chosen(
-    spec: JobSpec, facts: Facts, earlier: Sequence[Earlier], *, target_digest: str | None = None
-) -> Warm:  # fmt: skip
+def chosen(spec: JobSpec, facts: Facts, earlier: Sequence[Earlier]) -> Warm:
     """The settings of at most MOST earlier jobs: the same model's first, then those of like data.
 
-    Data are alike where task and metric are equal, rows within a factor of 3 and features within a factor of 2; of
-    those, the ones with an equal target go first. Jobs that `tuning.warm_start` names are taken as they are named.
+    Data are alike where task and metric are equal, rows within a factor of 3 and features within a factor of 2. Jobs
+    that `tuning.warm_start` names are taken as they are named.
 
     Args:
         earlier: The newest first.
-        target_digest: Of this job's target.
     """
     asked, plan = spec.tuning.warm_start, planned(spec, facts)
     if asked == "none" or plan.strategy not in LEARNING:
@@ -75,7 +70,7 @@ def chosen(
         suited, most = [known[job_id] for job_id in asked if job_id in known], len(asked)
     else:
         alike = [each for each in earlier if _is_alike(each, facts, plan.metric)]
-        suited, most = sorted(alike, key=lambda each: (not each.same_model, each.target_digest != target_digest)), MOST
+        suited, most = sorted(alike, key=lambda each: not each.same_model), MOST
     return _explained(spec, suited, auto.space_of_search(spec, facts), most=most)
 
 
