@@ -8,7 +8,7 @@ import hmac
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +31,11 @@ def key_of(secret: bytes, row: Mapping[str, Any]) -> bytes | None:
         return None
     content = "\x1e".join(f"{name}\x1f{told[name]}" for name in sorted(told))
     return hmac.digest(secret, content.encode(), "sha256")[:SIZE]
+
+
+def mark_of(secret: bytes) -> bytes:
+    """What stands among the keys that `secret` made, and is no row's: it tells whether a secret can ask them."""
+    return hmac.digest(secret, b"\x1dkeys of this secret", "sha256")[:SIZE]
 
 
 def canonical(value: Any) -> str | None:
@@ -63,10 +68,24 @@ def _time(at: datetime) -> str:
 
 
 class Keys:
-    """Sorted keys, as a file holds them one after the other."""
+    """Sorted keys and their secret's mark, as a file holds them one after the other."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
+
+    @classmethod
+    def of(cls, secret: bytes, keys: Iterable[bytes]) -> "Keys":
+        """The rows' keys that `secret` made, with its mark."""
+        return cls(b"".join(sorted({*keys, mark_of(secret)})))
+
+    @property
+    def content(self) -> bytes:
+        """What a file of them holds."""
+        return self._content
+
+    def made_by(self, secrets: Iterable[bytes]) -> bytes | None:
+        """The one of `secrets` that made them; None where it is not among these."""
+        return next((secret for secret in secrets if mark_of(secret) in self), None)
 
     def __len__(self) -> int:
         return len(self._content) // SIZE

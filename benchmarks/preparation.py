@@ -147,10 +147,12 @@ def measured(side: str, path: Path) -> tuple[float, int]:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        code = child.wait()
-        took = time.monotonic() - began
-        done.set()
-        watcher.join()
+        try:
+            code = child.wait()
+            took = time.monotonic() - began
+        finally:
+            done.set()
+            watcher.join()
         if code != 0:
             raise RuntimeError(f"{side} ended with {code}")
         return took, peak

@@ -1,9 +1,9 @@
 """What pruning would save, and whether it would lose the winner: whole curves of random searches, replayed.
 
-    python -m benchmarks.pruning FILE:TARGET [FILE:TARGET ...] [--trials 40] [--seeds 5] [--keep FOLDER] [--minutes 5]
+    python -m benchmarks.pruning FILE:TARGET [FILE:TARGET ...] [--trials 40] [--seeds 5] [--keep FOLDER [--minutes 5]]
 
 Every trial is fitted to its end once, without pruning (LightGBM, its default space drawn at random); its curve, value and
-seconds stay in FOLDER, so that a run that ran out of its minutes goes on where it stopped. Then each pruner walks through
+seconds stay in FOLDER, so that a run that ran out of its minutes goes on where it stopped; a changed fit needs another FOLDER. Then each pruner walks through
 the trials of a search in order, as a single worker would, and sees of a trial what it would have seen by then.
 """
 
@@ -154,13 +154,15 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--keep", default=tempfile.gettempdir())
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--keep", help="a folder of earlier trials to go on from; without it, none are known")
     asked = parser.parse_args()
     print("| table | pruner | fitting saved, mean (least to most) | trials pruned | winners lost | worst regret |")
     print("|---|---|---|---|---|---|")
-    for table, pruner, found in rows(asked):
-        print(line(table, pruner, found), flush=True)
+    with tempfile.TemporaryDirectory() as fresh:
+        asked.keep = asked.keep or fresh
+        for table, pruner, found in rows(asked):
+            print(line(table, pruner, found), flush=True)
 
 
 if __name__ == "__main__":

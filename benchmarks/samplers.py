@@ -1,6 +1,6 @@
 """Whether learning from trials pays: the best of 40 by TPE against the best of 40 at random, on the same rows.
 
-    python -m benchmarks.samplers FILE:TARGET [FILE:TARGET ...] [--trials 40] [--seeds 5] [--keep FOLDER] [--minutes 5]
+    python -m benchmarks.samplers FILE:TARGET [FILE:TARGET ...] [--trials 40] [--seeds 5] [--keep FOLDER [--minutes 5]]
 
 LightGBM over its default space, named by the spec so that no portfolio goes first; the value is the tuning metric on the
 validation part. A fit is capped at `--rounds`. Trials stay in FOLDER: a run that ran out of its minutes goes on there.
@@ -95,13 +95,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--keep", default=tempfile.gettempdir())
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--keep", help="a folder of earlier trials to go on from; without it, none are known")
     asked = parser.parse_args()
     print(f"| table | metric | sampler | best of {asked.trials}, mean over seeds | by seed |\n|---|---|---|---|---|")
-    for name, metric, sampler, found in rows(asked):
-        mean = f"{statistics.mean(found):.6g}" if found else "no whole search yet"
-        print(f"| {Path(name).name} | {metric} | {sampler} | {mean} | {', '.join(f'{one:.6g}' for one in found)} |")
+    with tempfile.TemporaryDirectory() as fresh:
+        asked.keep = asked.keep or fresh
+        for name, metric, sampler, found in rows(asked):
+            mean = f"{statistics.mean(found):.6g}" if found else "no whole search yet"
+            print(f"| {Path(name).name} | {metric} | {sampler} | {mean} | {', '.join(f'{one:.6g}' for one in found)} |")
 
 
 if __name__ == "__main__":

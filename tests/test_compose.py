@@ -140,3 +140,8 @@ def test_the_worker_image_brings_the_extras_that_compose_says_it_has() -> None:
     for extra in extras:
         for package in offered[extra]:
             assert f"\n{re.split('[=<>]', package)[0]}==" in locked
+
+
+def test_the_page_for_operators_names_every_setting_and_no_other() -> None:
+    named = set(re.findall(r"`(TRAINHOUSE_[A-Z0-9_]+)`", (HOUSE / "docs" / "operations.md").read_text()))
+    assert named == {"TRAINHOUSE_" + field.upper() for field in Settings.model_fields}

@@ -15,6 +15,9 @@ from app.storage import S3Store
 from app.tables import Artifact, Job, ModelVersion
 
 TRAINED, TESTED = "row_keys_trained", "row_keys_tested"
+MADE_OTHERWISE = (
+    "its rows' keys were made with a secret key that TRAINHOUSE_SECRET_KEYS no longer names, or by an earlier release"
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ def impact(
         counts = {
             name: _known(_fetched(store, project_id, digest), wanted, secrets) for name, digest in each.digests.items()
         }
-        if any(counts.values()):
+        if None in counts.values():
+            unknown.append({"model": each.model, "version": each.version, "reason": MADE_OTHERWISE})
+        elif any(counts.values()):
             affected.append({
                 "model": each.model, "version": each.version, "id_columns": list(each.id_columns),
                 "trained_on": counts.get(TRAINED, 0), "tested_on": counts.get(TESTED, 0),
@@ -93,5 +98,7 @@ def _fetched(store: S3Store, project_id: str, digest: str) -> Keys:
         return Keys(path.read_bytes())
 
 
-def _known(keys: Keys, rows: Sequence[Mapping[str, Any]], secrets: Sequence[bytes]) -> int:
-    return sum(any((key := key_of(secret, row)) is not None and key in keys for secret in secrets) for row in rows)
+def _known(keys: Keys, rows: Sequence[Mapping[str, Any]], secrets: Sequence[bytes]) -> int | None:
+    """How many of the rows are among the keys; None where none of the secrets made these."""
+    secret = keys.made_by(secrets)
+    return None if secret is None else sum((key := key_of(secret, row)) is not None and key in keys for row in rows)

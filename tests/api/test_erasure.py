@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from fastapi.testclient import TestClient
 
 from app.db import transaction
-from app.rowkeys import key_of
+from app.rowkeys import Keys, key_of
+from app.secrets import Vault
 from app.tables import Artifact, Job
 from tests.api.rows import Tenant, register_job
 
@@ -16,15 +18,18 @@ from tests.api.rows import Tenant, register_job
 def known(api: TestClient, tenant: Tenant, tmp_path: Path) -> Any:
     """Registers a version that learned from some customers and was judged by others."""
 
-    def make(trained: list[int], tested: list[int], *, ids: tuple[str, ...] = ("customer",)) -> int:
+    def make(
+        trained: list[int], tested: list[int], *, ids: tuple[str, ...] = ("customer",), vault: Vault | None = None
+    ) -> int:
         job_id = tenant.job()
-        secret = tenant.vault.row_secrets(tenant.id)[0]
+        secret = (vault or tenant.vault).row_secrets(tenant.id)[0]
         with transaction(tenant.engine) as session:
             job = session.get_one(Job, job_id, with_for_update=True)
             job.spec = {**job.spec, "task": {**job.spec["task"], "id_columns": list(ids)}}
             for name, customers in (("trained", trained), ("tested", tested)):
                 path = tmp_path / name
-                path.write_bytes(b"".join(sorted(key_of(secret, {"customer": each}) or b"" for each in customers)))
+                keys = (key_of(secret, {"customer": each}) or b"" for each in customers)
+                path.write_bytes(Keys.of(secret, keys).content)
                 digest, size = api.app.state.store.put(tenant.id, path)
                 session.add(Artifact(
                     job_id=job_id, name=f"row_keys_{name}", stage="split", digest=digest, size_bytes=size, media_type="x/y"
@@ -52,6 +57,15 @@ def test_versions_of_which_nobody_can_say_are_named_with_the_reason(tenant: Tena
     assert "no task.id_columns" in reasons[1]
     assert "known by customer, shop" in reasons[2]
     assert found["affected"] == []
+
+
+def test_a_version_whose_secret_is_gone_is_not_said_to_know_nobody(tenant: Tenant, known: Any):
+    gone = known([1, 2], [3], vault=Vault(Fernet.generate_key().decode()))
+    found = tenant.post("/v1/erasure-impact", {"rows": [{"customer": 1}]}).json()
+    assert [(each["version"], "TRAINHOUSE_SECRET_KEYS" in each["reason"]) for each in found["unknown"]] == [
+        (gone, True)
+    ]
+    assert (found["affected"], found["unaffected"]) == ([], 0)
 
 
 def test_another_projects_versions_are_not_looked_at(tenant: Tenant, stranger: Tenant, known: Any):

@@ -49,6 +49,7 @@ def test_a_file_holds_the_keys_of_a_table_once_each_and_sorted(tmp_path):
     assert rowkeys.write(table, SECRET, tmp_path / "keys") == 2
     content = (tmp_path / "keys").read_bytes()
     assert content == b"".join(sorted(content[place : place + 8] for place in range(0, len(content), 8)))
+    assert len(Keys(content)) == 2 + 1, "and their secret's mark"
     assert key_of(SECRET, {"id": "1", "name": "a"}) in Keys(content)
 
 
@@ -59,7 +60,9 @@ def test_split_writes_down_who_teaches_and_who_judges(tmp_path):
     ctx, _ = chain(ctx, ("ingest", ingest.run), ("validate", validate.run), ("split", split.run))
     parts = pq.read_table(ctx.workspace.get("split")).to_pylist()
     trained, tested = (Keys(ctx.workspace.get(f"row_keys_{name}").read_bytes()) for name in ("trained", "tested"))
-    assert len(trained) + len(tested) == 1_000
+    assert len(trained) + len(tested) == 1_000 + 2, "the rows, and in each file its secret's mark"
+    assert [keys.made_by([b"another", SECRET]) for keys in (trained, tested)] == [SECRET, SECRET]
+    assert trained.made_by([b"another"]) is None
     for each in parts:
         assert (key_of(SECRET, {"customer": each["row"]}) in tested) == (each["part"] == "test")
         assert (key_of(SECRET, {"customer": each["row"]}) in trained) == (each["part"] != "test")

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from app.rowkeys import key_of
+from app.rowkeys import Keys, key_of
 
 AT_ONCE = 50_000
 
 
 def write(table: pa.Table, secret: bytes, path: Path) -> int:
-    """Writes the sorted keys of the rows of a canonical table of id columns to `path`; how many there are."""
+    """Writes the keys of the rows of a canonical table of id columns to `path`; how many there are."""
     found: set[bytes] = set()
     names = table.column_names
     for start in range(0, table.num_rows, AT_ONCE):
@@ -19,5 +19,5 @@ def write(table: pa.Table, secret: bytes, path: Path) -> int:
             key = key_of(secret, dict(zip(names, values, strict=True)))
             if key is not None:
                 found.add(key)
-    path.write_bytes(b"".join(sorted(found)))
+    path.write_bytes(Keys.of(secret, found).content)
     return len(found)
