@@ -72,7 +72,10 @@ class LightgbmTrainer(LightgbmFormat):
 
 def booster_params(data: Prepared, y: Floats, recipe: Recipe, *, threads: int) -> dict[str, Any]:
     """LightGBM's parameters; only those of `LightgbmParams` come from the caller."""
-    settings: dict[str, Any] = LightgbmParams(**recipe.params).model_dump(exclude={"loss"})
+    chosen = LightgbmParams(**recipe.params)
+    settings: dict[str, Any] = chosen.model_dump(exclude={"loss"})
+    if chosen.subsample < 1.0 and "subsample_freq" not in chosen.model_fields_set:
+        settings["subsample_freq"] = 1  # LightGBM's own 0 draws no rows, whatever their share
     settings.update(
         objective=OBJECTIVES[minimised(data, recipe)], seed=recipe.seed,
         num_threads=threads, verbosity=-1, feature_pre_filter=False, deterministic=recipe.deterministic,
