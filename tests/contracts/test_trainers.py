@@ -410,6 +410,56 @@ def test_a_monotone_feature_moves_the_prediction_one_way(trainer, task, objectiv
         )
 
 
+@pytest.mark.parametrize("objective", ["auto", "poisson"])
+def test_a_monotone_model_of_its_best_round_predicts_as_much_as_there_was(trainer, objective):
+    data = rows("regression", "poisson")
+    data, told = replace(data, y=data.y + 50.0), []
+    company = Company(on_iteration=lambda iteration, _value: told.append(iteration))
+    model = fitted(
+        trainer, data, objective=objective, monotone={"plain": 1}, max_iterations=400, early_stopping_rounds=50,
+        company=company,
+    )  # fmt: skip
+    train = data.where("train")
+    assert model.predict(data.x[train]).mean() == pytest.approx(data.y[train].mean(), rel=0.02)
+    assert model.iterations < told[-1] or trainer not in [TRAINERS[name] for name in BOOSTERS]
+
+
+def by_kind(number=1_500):
+    """Numbers whose effect turns round from kind to kind, so that a booster gladly looks at both together."""
+    random = np.random.default_rng(0)
+    data = rows("regression", number=number)
+    x = data.x.copy()
+    x[:, 4] = random.integers(0, 100, number)
+    y = x[:, 0] * random.normal(size=100)[x[:, 4].astype(int)] + random.normal(0.0, 0.3, number)
+    return replace(data, x=x, y=y, categorical=(4,))
+
+
+def test_catboost_holds_an_order_or_refuses_to():
+    data, trainer = by_kind(), TRAINERS["catboost"]
+    together = {"max_ctr_complexity": 2}
+    with pytest.raises(InvalidSpec) as refused:
+        fitted(trainer, data, monotone={"plain": 1}, params=together)
+    assert refused.value.stable_code == "not_monotone"
+    moved = np.repeat(data.x[:40], 30, axis=0)
+    moved[:, 0] = np.tile(np.linspace(-3, 3, 30), 40)
+    held = [
+        (data, {}), (replace(data, x=np.ascontiguousarray(data.x[:, :4]), feature_names=data.feature_names[:4],
+                             categorical=()), together),
+    ]  # fmt: skip
+    for each, params in held:
+        model = fitted(trainer, each, monotone={"plain": 1}, params=params)
+        assert (np.diff(model.predict(moved[:, : each.x.shape[1]]).reshape(40, 30), axis=1) >= -1e-9).all()
+
+
+@pytest.mark.parametrize(("params", "drawn"), [
+    ({"subsample": 0.5}, True), ({"subsample": 0.5, "subsample_freq": 0}, False), ({"subsample": 1.0}, False),
+])  # fmt: skip
+def test_lightgbm_draws_rows_where_a_share_of_them_is_asked_for(params, drawn):
+    data, trainer = rows("regression"), TRAINERS["lightgbm"]
+    plain, found = (fitted(trainer, data, params=each).predict(data.x) for each in ({}, params))
+    assert np.array_equal(found, plain) != drawn
+
+
 @pytest.mark.parametrize(("task", "name"), [("binary", "tab\there"), ("binary", "nowhere"), ("multiclass", "plain")])
 def test_what_cannot_be_monotone_is_refused(trainer, task, name):
     with pytest.raises(InvalidSpec) as refused:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import InvalidData
+from app.errors import InvalidData, InvalidSpec
 from app.spec.algorithms import CatboostParams
 from app.spec.modelling import Dimension
 from app.spec.spaces import default_space
@@ -86,7 +86,11 @@ def _measure(data: Prepared, fold: Fold, recipe: Recipe) -> Measure:
 
 
 def booster_params(data: Prepared, y: Floats, recipe: Recipe, measure: Measure) -> dict[str, Any]:
-    """CatBoost's parameters; only those of `CatboostParams` come from the caller."""
+    """CatBoost's parameters; only those of `CatboostParams` come from the caller.
+
+    Raises:
+        InvalidSpec: see `_held`.
+    """
     kind = minimised(data, recipe)
     details = {
         "quantile": f":alpha={recipe.quantile}", "huber": f":delta={huber_turn(y, recipe)}",
@@ -101,9 +105,24 @@ def booster_params(data: Prepared, y: Floats, recipe: Recipe, measure: Measure) 
     )  # fmt: skip
     if data.classes:
         settings["class_names"] = list(range(len(data.classes)))
-    if recipe.monotone:
-        settings["monotone_constraints"] = directions(data, recipe)
-    return settings
+    return settings | _held(data, recipe, settings) if recipe.monotone else settings
+
+
+def _held(data: Prepared, recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What keeps the order that `recipe.monotone` asks for.
+
+    CatBoost would shrink the model by a hundredth each round beside constraints, its first guess too: a model cut to its
+    best round then stays as small as the last one was.
+
+    Raises:
+        InvalidSpec: numbers may be split together with categories, where CatBoost forgets their order (its issue 2272).
+    """
+    if data.categorical and settings["max_ctr_complexity"] > 1:
+        raise InvalidSpec(
+            "CatBoost cannot hold an order where it looks at several columns together.", code="not_monotone",
+            hint="Leave max_ctr_complexity at 1, or leave training.monotone out.",
+        )  # fmt: skip
+    return {"monotone_constraints": directions(data, recipe), "model_shrink_rate": 0.0}
 
 
 def _check_features(data: Prepared, fold: Fold) -> None:
