@@ -16,8 +16,10 @@ from trainhouse_loader.bundle import open_bundle
 from trainhouse_loader.models.finish import Finish
 from workers.fitting.keeping import load_predictions
 from workers.fitting.rows import matrix_of
+from workers.measures.samples import Rows
+from workers.measures.scoring import values
 from workers.stages import register
-from workers.trainers.finishing import calibration, thresholds
+from workers.trainers.finishing import best_threshold, calibration, thresholds
 
 
 def overconfident(rows=4_000, seed=0, *, factor=3.0, shift=0.5):
@@ -83,6 +85,56 @@ def test_a_finish_survives_json_and_its_absence_is_none():
 def test_thresholds_lie_between_what_was_said():
     assert thresholds(np.array([0.1, 0.3, 0.3, 0.9])).tolist() == pytest.approx([0.2, 0.5, 0.6])
     assert len(thresholds(np.random.default_rng(0).random(50_000))) <= 1_000
+
+
+def one_by_one(y, p, weights, metric):
+    """What `best_threshold` finds, by the metric itself for each threshold."""
+    best = (-np.inf, 0.0, 0.5)
+    for threshold in thresholds(p[:, 1]).tolist():
+        value = values(Rows("binary", y, p, weights=weights, threshold=threshold), [metric])[metric]["value"]
+        if value is not None:
+            best = max(best, (value, -abs(threshold - 0.5), threshold))
+    return best[2]
+
+
+TUNABLE = ("f1", "accuracy", "balanced_accuracy", "mcc")
+
+
+@pytest.mark.parametrize("metric", TUNABLE)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_all_thresholds_at_once_choose_what_one_by_one_would(metric, weighted):
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        y, p = overconfident(rows=int(random.integers(2, 400)), seed=seed)
+        said = np.round(p[:, 1], seed % 3 + 1) if seed % 2 else p[:, 1]
+        p = np.column_stack((1 - said, said))
+        weights = random.choice([0.0, 0.1, 0.7, 2.3], len(y)) if weighted else None
+        assert best_threshold(y, p, weights, metric=metric) == one_by_one(y, p, weights, metric), seed
+
+
+@pytest.mark.parametrize("metric", TUNABLE)
+@pytest.mark.parametrize(("y", "said", "weights"), [
+    ([0.0, 0.0, 0.0], [0.1, 0.2, 0.9], None), ([1.0, 1.0], [0.1, 0.2], None), ([0.0, 1.0], [0.3, 0.3], None),
+    ([0.0, 1.0, 1.0], [0.1, 0.2, 0.8], [0.0, 0.0, 0.0]), ([0.0, 1.0, 1.0], [0.1, 0.2, 0.8], [1.0, 0.0, 0.0]),
+    ([0.0, 1.0, 0.0, 1.0], [0.2, 0.4, 0.6, 0.8], None), ([0.0, 1.0], [np.nan, 0.3], None),
+])  # fmt: skip
+def test_thresholds_of_rows_that_say_little_are_chosen_as_one_by_one(metric, y, said, weights):
+    y, said = np.array(y), np.array(said)
+    p, weights = np.column_stack((1 - said, said)), None if weights is None else np.array(weights)
+    assert best_threshold(y, p, weights, metric=metric) == one_by_one(y, p, weights, metric)
+
+
+def test_rows_are_sorted_once_for_all_thresholds(monkeypatch):
+    sorted_rows, argsort = [], np.argsort
+
+    def counted(values, *given, **named):
+        sorted_rows.append(len(values))
+        return argsort(values, *given, **named)
+
+    y, p = overconfident(rows=20_000)
+    monkeypatch.setattr(np, "argsort", counted)
+    best_threshold(y, p, None, metric="f1")
+    assert sum(sorted_rows) <= len(y)
 
 
 @pytest.mark.parametrize("algorithm", ["lightgbm", "linear"])

@@ -18,11 +18,10 @@ from workers.fitting.greedy import Judge, selected
 from workers.fitting.keeping import load_predictions, loss_of, may_be_chosen, worth_keeping
 from workers.fitting.rows import matrix_of, measured, metric_for, scored_rows
 from workers.matrix.prepared import Prepared
-from workers.measures.samples import Floats, Rows
-from workers.measures.scoring import values
+from workers.measures.samples import Floats
 from workers.search.plan import Plan
 from workers.trainers.contract import fold_weights
-from workers.trainers.finishing import calibration, thresholds
+from workers.trainers.finishing import best_threshold, calibration
 
 WORTH = 1e-3
 """Where the caller left it open, several models answer only if they lower the best one's loss by this share."""
@@ -199,17 +198,9 @@ def finish_for(ctx: Context, members: Weighted) -> Finish:
     finish = calibration(y, mean, weights) if training.calibrate else Finish()
     if training.tune_threshold is None or data.task != "binary":
         return finish
-    return replace(finish, threshold=_threshold(y, finish.calibrated(mean), weights, metric=training.tune_threshold))
-
-
-def _threshold(y: Floats, p: Floats, weights: Floats | None, *, metric: str) -> float:
-    """The threshold with the best value of the metric; of equal ones the nearest to 0.5, then the lower."""
-    best = (-np.inf, 0.0, 0.5)
-    for threshold in thresholds(p[:, 1]).tolist():
-        value = values(Rows("binary", y, p, weights=weights, threshold=threshold), [metric])[metric]["value"]
-        if value is not None:
-            best = max(best, (value, -abs(threshold - 0.5), threshold))
-    return best[2]
+    return replace(
+        finish, threshold=best_threshold(y, finish.calibrated(mean), weights, metric=training.tune_threshold)
+    )
 
 
 def _spread(ctx: Context, data: Prepared, mean: Floats, *, folds: int) -> float | None:

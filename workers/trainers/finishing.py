@@ -3,16 +3,23 @@
 Both are learned from validation rows, as the search's models predicted them; the test rows play no part.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, xlogy
 
 from trainhouse_loader.models.finish import TINY, Finish, log_odds, tempered
+from workers.measures.metrics import METRICS, Undefined
+from workers.measures.samples import Rows, Sample
 
 Floats = npt.NDArray[np.float64]
 
 MOST_THRESHOLDS = 999
+USUAL = 0.5
+"""The threshold where nothing speaks for another one."""
 TEMPERATURES = (-3.0, 3.0)
 """Of the logarithm of the temperature, the least and the most."""
 
@@ -57,3 +64,48 @@ def thresholds(p: Floats) -> Floats:
     """The thresholds worth trying for probabilities `p` (rows,) of the second class: between neighbours, and 0.5."""
     known = np.unique(np.quantile(p, np.linspace(0, 1, MOST_THRESHOLDS + 1), method="nearest"))
     return np.unique(np.r_[0.5, (known[1:] + known[:-1]) / 2.0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decided(Sample):
+    """The same rows, decided by each of several `thresholds`; of the four counts alone there is one sample for each."""
+
+    thresholds: Floats
+
+    @cached_property
+    def cells(self) -> Floats:
+        """(thresholds, 2, 2) What is predicted to be of the second class are the first rows of its ranking."""
+        ranking, ranked = self.rows.ranking(1), self.ranked(1)
+        hits, alarms = (
+            sums[0, np.searchsorted(-self.rows.p[places, 1], -self.thresholds, "right")]
+            for sums, places in ((ranked.own_sums, ranking.own), (ranked.other_sums, ranking.other))
+        )
+        spared, missed = ranked.other_sums[0, -1] - alarms, ranked.own_sums[0, -1] - hits
+        return np.stack((spared, alarms, missed, hits), axis=1).reshape(-1, 2, 2)
+
+
+def best_threshold(y: Floats, p: Floats, weights: Floats | None, *, metric: str) -> float:
+    """The threshold with the best value of the metric; of equal ones the nearest to 0.5, then the higher.
+
+    The rows are sorted once for all thresholds: one by one, a thousand of them over a million rows take minutes.
+
+    Args:
+        y: (rows,) class index.
+        p: (rows, 2) probabilities.
+        weights: (rows,) how much each row counts; None where all count alike.
+        metric: Of those that look at nothing but which class is predicted; higher is better.
+    """
+    if not np.isfinite(p).all():
+        return USUAL
+    whole = Sample.whole(Rows("binary", y, p, weights=weights))
+    if not whole.total[0] > 0:
+        return USUAL
+    tried = thresholds(p[:, 1])
+    try:
+        with np.errstate(all="ignore"):
+            values = METRICS[metric](_Decided(whole.rows, whole.weights, thresholds=tried))
+    except Undefined:
+        return USUAL
+    known = np.isfinite(values)
+    order = np.lexsort((tried, -np.abs(tried - USUAL), values))
+    return float(tried[order[known[order]][-1]]) if known.any() else USUAL
