@@ -1,17 +1,18 @@
 """Forests are scikit-learn's in quality, bounded in size, and the same whatever the threads, batches and interruptions."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 
-from app.errors import DigestMismatch, InvalidData
+from app.errors import Cancelled, DigestMismatch, InvalidData
 from tests.modelling import matrix
 from tests.unit.test_linear import with_codes
 from trainhouse_loader.models.ordering import BINS, MISSING, Bins, Order
 from workers.measures.scoring import scores
-from workers.trainers import TRAINERS, growing
+from workers.trainers import TRAINERS, forest, growing
 from workers.trainers.contract import Company, Fold, Recipe
 
 KINDS = ("random_forest", "extra_trees")
@@ -56,6 +57,60 @@ def test_threads_and_interruptions_change_no_byte(kind, task, tmp_path):
     whole = (tmp_path / "whole").read_bytes()
     assert (tmp_path / "wide").read_bytes() == whole
     assert (tmp_path / "again").read_bytes() == whole
+
+
+@pytest.mark.parametrize("seconds", [0.0, np.inf])
+@pytest.mark.parametrize("patience", [None, 5])
+def test_how_many_trees_are_grown_at_a_time_changes_no_byte(monkeypatch, seconds, patience, tmp_path):
+    data, recipe = matrix("binary"), {"early_stopping_rounds": patience, "metric": "roc_auc", "max_iterations": 80}
+    fitted(data, company=Company(threads=2), **recipe).save(tmp_path / "usual")
+    monkeypatch.setattr(forest, "LOOK_SECONDS", seconds)
+    fitted(data, company=Company(threads=2), **recipe).save(tmp_path / "other")
+    assert (tmp_path / "other").read_bytes() == (tmp_path / "usual").read_bytes()
+
+
+@pytest.fixture
+def slow_trees(monkeypatch):
+    """The numbers of the trees that were begun; each takes longer than a fit may go without a look."""
+    begun, tree = [], growing.Grower.tree
+
+    def slow(self, number, leaves):
+        begun.append(number)
+        time.sleep(0.03)
+        return tree(self, number, leaves)
+
+    monkeypatch.setattr(growing.Grower, "tree", slow)
+    monkeypatch.setattr(forest, "LOOK_SECONDS", 0.02)
+    return begun
+
+
+def test_a_fit_of_slow_trees_hears_after_each_that_it_is_cancelled(slow_trees):
+    def cancel(tree, _value):
+        if tree == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fitted(matrix("binary"), company=Company(on_iteration=cancel))
+    assert slow_trees == [0, 1, 2]
+
+
+def test_a_fit_of_slow_trees_ends_at_its_deadline(slow_trees):
+    found = fitted(matrix("binary"), company=Company(deadline=time.monotonic() + 0.1), max_iterations=200)
+    assert found.timed_out
+    assert 1 <= found.iterations == len(slow_trees) <= 4
+
+
+def test_quick_trees_are_grown_several_at_a_time(monkeypatch):
+    begun, looks, tree = [], [], growing.Grower.tree
+
+    def counted(self, number, leaves):
+        begun.append(number)
+        return tree(self, number, leaves)
+
+    monkeypatch.setattr(growing.Grower, "tree", counted)
+    monkeypatch.setattr(forest, "LOOK_SECONDS", np.inf)
+    fitted(matrix("binary"), company=Company(on_iteration=lambda tree, _value: looks.append(len(begun) - tree)))
+    assert max(looks) == forest.TREES_AT_A_TIME - 1
 
 
 def test_a_forest_stays_small_however_many_rows_there_are(monkeypatch, tmp_path):

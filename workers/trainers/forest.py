@@ -26,8 +26,8 @@ from workers.trainers.growing import Grower, Kind
 from workers.trainers.watching import Watch, rises
 
 SMALL_ROWS = 50_000
-TREES_AT_A_TIME = 8
-"""Trees of each thread between two looks at the clock, where rows are few."""
+TREES_AT_A_TIME, LOOK_SECONDS = 8, 0.5
+"""Trees of each thread between two looks at the clock where rows are few, as long as they take no longer than this."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +75,27 @@ class _Forest:
         self._tell()
 
     def grow(self, most: int, *, leaves: int | None) -> None:
-        """Grows until there are `most` trees, or patience or time is over."""
-        step = self.threads * (TREES_AT_A_TIME if len(self.grower.x) < SMALL_ROWS else 1)
-        took = 0.0
+        """Grows until there are `most` trees, or patience or time is over.
+
+        Several trees of each thread at a time spare the threads the wait for each other. How long one takes shows only
+        once there is one: rows may be few and wide.
+        """
+        deadline, largest = self.watch.company.deadline, TREES_AT_A_TIME if len(self.grower.x) < SMALL_ROWS else 1
+        each, took = 1, 0.0
         with ThreadPoolExecutor(self.threads) as pool:
             while len(self.trees) < most and not self.ended:
                 began = time.monotonic()
-                if self.trees and began + took >= self.watch.company.deadline:
+                if self.trees and began + took >= deadline:
                     self.watch.timed_out = True
                     return
-                numbers = range(len(self.trees), min(most, len(self.trees) + step))
+                numbers = range(len(self.trees), min(most, len(self.trees) + each * self.threads))
                 for tree, gains in list(pool.map(lambda number: self.grower.tree(number, leaves), numbers)):
                     self._add(tree, gains)
                     if self.ended:
                         return
-                took = time.monotonic() - began
+                now = time.monotonic()
+                took = max(now - began, 1e-9) / each
+                each = max(1, int(min(largest, LOOK_SECONDS / took, (deadline - now) / took)))
 
     def _add(self, tree: grove.Grown, gains: Floats) -> None:
         self.trees.append(tree)
