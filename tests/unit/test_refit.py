@@ -12,16 +12,17 @@ from tests.learning import codes
 from tests.modelling import after, context, matrix, result, trained
 from trainhouse_loader.models import ensemble
 from workers.context import TrialResult
-from workers.fitting.choosing import chosen, contenders, judged
+from workers.fitting.choosing import chosen, contenders, judged, only_trained
 from workers.fitting.following import Recorder, best_together
 from workers.fitting.lanes import finals
-from workers.fitting.refit import everything
+from workers.fitting.refit import everything, of_search, refitted, seconds_needed
 from workers.fitting.rows import matrix_of
 from workers.search.facts import facts_of
 from workers.search.plan import planned
 from workers.stages import evaluate, tune
 from workers.trainers import TRAINERS
 from workers.trainers.lightgbm import LightgbmTrainer
+from workers.trainers.linear import LinearTrainer
 
 PARAMS = ({"num_leaves": 4, "colsample_bytree": 0.5}, {"num_leaves": 8, "extra_trees": True}, {"algorithm": "linear"})
 AUTO = {"max_trials": 3, "folds": 0}
@@ -106,6 +107,59 @@ def test_without_early_stopping_the_rounds_stay(tmp_path, fits):
     fits.clear()
     tune.run(linear_out)
     assert [fit[2] for fit in fits] == [20]
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """(most steps that it was given, steps that it took) of every linear fit."""
+    seen, fit = [], LinearTrainer.fit
+
+    def watched(self, data, fold, recipe, company):
+        found = fit(self, data, fold, recipe, company)
+        seen.append((recipe.max_iterations, found.iterations))
+        return found
+
+    monkeypatch.setattr(LinearTrainer, "fit", watched)
+    return seen
+
+
+def overfitted(tmp_path, training):
+    """A linear model of few rows and many features of noise, hardly held back by its parameters, and its contender."""
+    random, data = np.random.default_rng(0), matrix("binary", rows=300)
+    noise = random.normal(size=(300, 60))
+    data = replace(
+        data, x=np.hstack((data.x, noise)), feature_names=(*data.feature_names, *(f"n{at}" for at in range(60)))
+    )
+    spec = {"training": {"algorithm": "linear", "params": {"C": 1e5}, **training}, "tuning": {"folds": 0}}
+    ctx = trained(context(tmp_path, data, spec))
+    return ctx, only_trained(ctx)[0]
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_the_refit_of_a_linear_model_ends_where_the_search_stopped_it(tmp_path, steps, folds):
+    ctx, contender = overfitted(tmp_path, {"early_stopping_rounds": 20})
+    ctx = after(ctx, train={**ctx.outputs["train"], "folds": folds})
+    data = matrix_of(ctx)
+    rows, train = int((data.part != 2).sum()), int((data.part == 0).sum())
+    more = 3 / 2 if folds else rows / train
+    rounds = int(np.ceil(contender.iterations * np.sqrt(more)))
+    assert contender.iterations + 20 <= contender.facts["ran"]
+    whole = seconds_needed(ctx, replace(contender, iterations=contender.facts["ran"], seconds=10.0))
+    needed = seconds_needed(ctx, replace(contender, seconds=10.0))
+    assert needed == pytest.approx(whole * rounds / np.ceil(contender.facts["ran"] * np.sqrt(more)))
+    steps.clear()
+    refit = refitted(ctx, of_search(ctx, contender, 1.0), key="refit")
+    assert (refit.rounds, steps) == (rounds, [(rounds, rounds)])
+
+
+def test_the_refit_of_a_linear_model_that_nothing_stops_goes_on_to_its_end(tmp_path, steps):
+    ctx, contender = overfitted(tmp_path, {"early_stopping_rounds": None, "max_iterations": 900})
+    steps.clear()
+    refitted(ctx, of_search(ctx, contender, 1.0), key="refit")
+    [(given, took)] = steps
+    assert given == 900
+    assert took < given
+    assert seconds_needed(ctx, replace(contender, seconds=10.0)) < 20.0
 
 
 def test_validation_metrics_are_never_those_of_a_model_that_saw_the_rows(tmp_path):

@@ -25,7 +25,6 @@ from workers.trainers.contract import Fold
 log = structlog.get_logger()
 
 BOOSTED = frozenset({"lightgbm", "xgboost", "catboost"})
-"""Algorithms whose rounds were found by early stopping; the others take as many as their parameters say."""
 SHARE_OF_TIME = 0.6
 """Of the job's remaining time; the evaluation and the registration need the rest."""
 WRITING_SECONDS = 0.5
@@ -159,14 +158,24 @@ def growth(ctx: Context, data: Prepared) -> float:
     return (train + int(data.where("validation").sum())) / max(1, train)
 
 
+def _found_rounds(ctx: Context, contender: Contender) -> bool:
+    """Whether the fit of `contender` says how long the refit is to be.
+
+    Forests take as many trees as their parameters say, and a linear model that nobody stopped goes on to its end; one
+    that was stopped early is held back by that, as boosters are, and its metrics are those of a model held back.
+    """
+    algorithm, stopping = contender.candidate.algorithm, ctx.spec.training.early_stopping_rounds is not None
+    return algorithm in BOOSTED or (algorithm == "linear" and stopping)
+
+
 def rounds_for(ctx: Context, data: Prepared, contender: Contender) -> int:
     """Rounds of the refit: those that early stopping found, times the square root of how many times the rows there are.
 
     More rows bear more rounds, but fewer than in proportion; never more than `training.max_iterations`.
     """
-    training, algorithm = ctx.spec.training, contender.candidate.algorithm
-    if algorithm not in BOOSTED:
-        return most_rounds(ctx, data, algorithm)
+    training = ctx.spec.training
+    if not _found_rounds(ctx, contender):
+        return most_rounds(ctx, data, contender.candidate.algorithm)
     more = 1.0 if training.early_stopping_rounds is None else math.sqrt(growth(ctx, data))
     return min(training.max_iterations, max(1, math.ceil(contender.iterations * more)))
 
@@ -179,6 +188,6 @@ def seconds_needed(ctx: Context, contender: Contender) -> float:
     data, facts = matrix_of(ctx), contender.facts
     took = CAUTION * contender.seconds * growth(ctx, data)
     faster = math.sqrt(max(1, ctx.threads) / max(1, facts.get("threads", 1)))
-    if contender.candidate.algorithm in BOOSTED and facts.get("ran"):
+    if _found_rounds(ctx, contender) and facts.get("ran"):
         return took * rounds_for(ctx, data, contender) / float(facts["ran"]) / faster
     return took / max(1, int(ctx.outputs["train"]["folds"])) / faster
