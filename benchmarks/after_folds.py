@@ -78,8 +78,10 @@ def answers(ctx: Context, data: Prepared, x: Floats, *, seed: int) -> dict[str, 
 
 def _fitted(ctx: Context, data: Prepared, fold: Fold, *, rounds: int, record: Recorder | None = None) -> Fitted:
     recipe = recipe_of(ctx, data, CANDIDATE, rounds=rounds, stopping=fold.validation is not None)
-    company = Company() if record is None else Company(on_iteration=record)
-    return TRAINERS[CANDIDATE.algorithm].fit(data, fold, recipe, company)
+    trainer, company = TRAINERS[CANDIDATE.algorithm], Company()
+    if record is not None:
+        record.rises, company = trainer.rises(data, fold, recipe), Company(on_iteration=record)
+    return trainer.fit(data, fold, recipe, company)
 
 
 def main() -> None:

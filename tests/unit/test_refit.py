@@ -245,6 +245,7 @@ def test_a_fold_that_goes_on_improving_alone_does_not_say_how_long_all_rows_may_
     assert best_together([falling, turning], [9, 2]) == 2
     rising = [Recorder(None, rounds=9), Recorder(None, rounds=9)]
     for recorder, source in zip(rising, (falling, turning), strict=True):
+        recorder.rises = True
         recorder.points = [(step, -value) for step, value in source.points]
     assert best_together(rising, [9, 2]) == 2
 

@@ -4,15 +4,19 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from app.errors import DeadlineExceeded, InvalidSpec
 from app.spec.job import JobSpec
 from workers.context import Context
+from workers.fitting import past
+from workers.fitting.following import Recorder
+from workers.fitting.past import Past
 from workers.fitting.rows import metric_for
 from workers.matrix.prepared import Prepared
 from workers.trainers import algorithm_of
-from workers.trainers.contract import Company, OnIteration, Recipe
+from workers.trainers.contract import Company, Recipe, SaveTo
 
 LEAST_MARGIN_SECONDS = 2.0
 MOST_ROW_TREES = 1_200_000_000
@@ -88,13 +92,22 @@ def monotone_of(ctx: Context) -> dict[str, int]:
     return found
 
 
-def company_of(ctx: Context, *, deadline: float, key: str, on_iteration: OnIteration) -> Company:
-    """What goes along with a fit of `ctx` that is saved under the checkpoint `key`."""
-    return Company(
-        threads=ctx.threads, deadline=deadline, on_iteration=on_iteration,
-        offer=lambda iteration, save: ctx.checkpoints.offer(key, iteration, save),
-        resume=ctx.checkpoints.resume(key),
-    )  # fmt: skip
+def company_of(ctx: Context, *, deadline: float, key: str, record: Recorder) -> Company:
+    """What goes along with a fit of `ctx` that is saved under the checkpoint `key`, and that begins now.
+
+    What `record` knows of the fit is saved with it, and told to `record` where the fit goes on.
+    """
+    resume = ctx.checkpoints.resume(key)
+    record.begin(Past() if resume is None else past.take(resume))
+
+    def offer(iteration: int, save: SaveTo) -> None:
+        def save_all(path: Path) -> None:
+            save(path)
+            past.put(record.past(iteration), path)
+
+        ctx.checkpoints.offer(key, iteration, save_all)
+
+    return Company(threads=ctx.threads, deadline=deadline, on_iteration=record, offer=offer, resume=resume)
 
 
 def longest_fit(spec: JobSpec, search: Mapping[str, Any]) -> float | None:

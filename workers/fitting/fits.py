@@ -116,11 +116,10 @@ def _turn(ctx: Context) -> Iterator[None]:
 def _fit(
     ctx: Context, data: Prepared, candidate: Candidate, fold: Fold, record: Recorder, *, deadline: float, key: str
 ) -> Fitted:
-    recipe = recipe_of(ctx, data, candidate, rounds=record.rounds)
-    company = company_of(ctx, deadline=deadline, key=key, on_iteration=record)
-    began = time.monotonic()
-    fitted = TRAINERS[candidate.algorithm].fit(data, fold, recipe, company)
-    record.seconds = time.monotonic() - began
+    recipe, trainer = recipe_of(ctx, data, candidate, rounds=record.rounds), TRAINERS[candidate.algorithm]
+    record.rises = trainer.rises(data, fold, recipe)
+    fitted = trainer.fit(data, fold, recipe, company_of(ctx, deadline=deadline, key=key, record=record))
+    record.seconds = record.spent()
     return fitted
 
 

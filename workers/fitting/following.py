@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import mean
 
 from workers.context import Context
+from workers.fitting.past import Past
 from workers.search.pruning import Pruning
 
 CURVE_POINTS = 100
@@ -32,6 +33,13 @@ class Recorder:
         rounds: The most that the fit takes.
         pruning: Who may give the fit up.
         place: Which of how many fits of one candidate this is, from 0.
+
+    Attributes:
+        points: (iteration, validation value) so far, those of earlier attempts too.
+        reached: The last iteration.
+        seconds: Of the whole fit, once it has ended, over all attempts.
+        before: Those of earlier attempts.
+        rises: Whether values are better the higher they are.
     """
 
     def __init__(
@@ -40,8 +48,25 @@ class Recorder:
         self.ctx, self.rounds, self.pruning, self.place = ctx, rounds, pruning, place
         self.points: list[tuple[int, float]] = []
         self.last_report = -math.inf
-        self.seconds = 0.0
+        self.seconds = self.before = 0.0
+        self.began = time.monotonic()
         self.reached = 0
+        self.rises = False
+
+    def begin(self, past: Past) -> None:
+        """The fit begins now, where `past` ends."""
+        self.before, self.points, self.began = past.seconds, list(past.points), time.monotonic()
+        if self.pruning is not None:
+            for iteration, value in past.points:
+                self.pruning.hopeless(iteration, value)
+
+    def past(self, iteration: int) -> Past:
+        """What is to be saved beside the model of `iteration`."""
+        return Past(self.spent(), tuple(point for point in self.points if point[0] <= iteration))
+
+    def spent(self) -> float:
+        """Seconds of the fit so far, over all attempts."""
+        return self.before + time.monotonic() - self.began
 
     def __call__(self, iteration: int, value: float) -> None:
         now, self.reached = time.monotonic(), iteration
@@ -50,6 +75,8 @@ class Recorder:
             done, all_fits = self.place
             self.ctx.progress(done * self.rounds + iteration, all_fits * self.rounds)
         if math.isfinite(value):
+            while self.points and self.points[-1][0] >= iteration:  # told once more by who goes on from there
+                self.points.pop()
             self.points.append((iteration, value))
             if self.pruning is not None and self.pruning.hopeless(iteration, value):
                 raise Pruned(self.points)
@@ -75,14 +102,11 @@ def best_together(recorders: Sequence[Recorder], best: Sequence[int]) -> int:
     """The iteration at which the mean over all fits was best, where `best` are those of each alone.
 
     A fold that goes on improving alone says less of how long all rows may be learned from than the folds together do.
-    Which way is better shows in the curves themselves: each fit ends up on the better side of its own mean.
+    Where a curve is not all there is of its fit, or folds are watched by different measures, the mean of `best` has to do.
     """
-    shared = together(recorders)
-    if len(set(best)) == 1 or not shared:
+    shared, ways = together(recorders), {recorder.rises for recorder in recorders}
+    known = all(own in dict(recorder.points) for recorder, own in zip(recorders, best, strict=True))
+    if len(set(best)) == 1 or not shared or not known or len(ways) > 1:
         return round(mean(best))
-    gains = []
-    for recorder, own in zip(recorders, best, strict=True):
-        curve = dict(recorder.points)
-        gains.append(curve.get(own, 0.0) - mean(curve.values()))
-    sign = 1.0 if sum(gains) <= 0 else -1.0
+    sign = -1.0 if ways == {True} else 1.0
     return min(shared, key=lambda point: sign * point[1])[0]

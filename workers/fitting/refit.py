@@ -102,7 +102,7 @@ def refitted(ctx: Context, own: Final, *, key: str) -> Final:
     """
     contender, began = own.contender, time.monotonic()
     try:
-        fitted, rounds = _again(replace(ctx, seed=ctx.seed + own.refits), contender, ends=_ends(ctx), key=key)
+        fitted, record = _again(replace(ctx, seed=ctx.seed + own.refits), contender, ends=_ends(ctx), key=key)
         if fitted.timed_out and fitted.iterations < contender.iterations:
             return _unchanged(own, began, "timed_out")
         (made,) = packed_all(contender.candidate, [fitted])
@@ -113,12 +113,14 @@ def refitted(ctx: Context, own: Final, *, key: str) -> Final:
             raise
         log.exception("refit_broke", algorithm=contender.candidate.algorithm)
         return _unchanged(own, began, "failed")
-    seconds = time.monotonic() - began
+    seconds = record.before + time.monotonic() - began
     if own.refits and any(made.content == other.content for other in own.packed):
         return own
     beside = own.packed if own.refits or int(ctx.outputs["train"]["folds"]) else ()
     models = _shared((*beside, made), own.weight)
-    return replace(own, packed=models, rounds=rounds, refits=own.refits + 1, seconds=own.seconds + seconds, kept_for="")
+    return replace(
+        own, packed=models, rounds=record.rounds, refits=own.refits + 1, seconds=own.seconds + seconds, kept_for=""
+    )
 
 
 def _unchanged(own: Final, began: float, why: str) -> Final:
@@ -135,12 +137,12 @@ def _ends(ctx: Context) -> float:
     return min(soft_deadline(ctx, share=SHARE_OF_TIME), ctx.budget_ends - WRITING_SECONDS)
 
 
-def _again(ctx: Context, contender: Contender, *, ends: float, key: str) -> tuple[Fitted, int]:
+def _again(ctx: Context, contender: Contender, *, ends: float, key: str) -> tuple[Fitted, Recorder]:
     data, candidate = matrix_of(ctx), contender.candidate
-    rounds = rounds_for(ctx, data, contender)
-    recipe = recipe_of(ctx, data, candidate, rounds=rounds, stopping=False)
-    company = company_of(ctx, deadline=ends, key=key, on_iteration=Recorder(ctx, rounds=rounds))
-    return TRAINERS[candidate.algorithm].fit(data, everything(data), recipe, company), rounds
+    record = Recorder(ctx, rounds=rounds_for(ctx, data, contender))
+    recipe = recipe_of(ctx, data, candidate, rounds=record.rounds, stopping=False)
+    company = company_of(ctx, deadline=ends, key=key, record=record)
+    return TRAINERS[candidate.algorithm].fit(data, everything(data), recipe, company), record
 
 
 def everything(data: Prepared) -> Fold:
