@@ -1,4 +1,4 @@
-"""Binned data sets are shared between processes by content, and change no tree."""
+"""What libraries make of a matrix is kept for the next fit, binned sets between processes too, and changes no model."""
 
 import gc
 from dataclasses import replace
@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from tests.modelling import matrix
+from trainhouse_loader.models.design import Design
+from trainhouse_loader.models.ordering import Reading
 from workers.fitting.folds import divided
-from workers.trainers import TRAINERS, binned, catboost, xgboost
+from workers.trainers import TRAINERS, binned, catboost, growing, linear, xgboost
 from workers.trainers.contract import Company, Fold, Recipe
 
 
@@ -131,9 +133,15 @@ def test_the_key_of_a_matrix_is_its_content(tmp_path):
     assert len({data.key, *(other.key for other in others)}) == 5
 
 
-@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost"])
+KEPT = {
+    "lightgbm": binned._IN_PROCESS, "xgboost": xgboost._QUANTISED, "catboost": catboost._POOLS, "linear": linear._READ,
+    "random_forest": growing._READ, "extra_trees": growing._READ,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(KEPT))
 def test_what_was_made_of_a_matrix_goes_with_it(name):
-    kept = {"lightgbm": binned._IN_PROCESS, "xgboost": xgboost._QUANTISED, "catboost": catboost._POOLS}[name]
+    kept = KEPT[name]
     before = len(kept)
     data = with_codes()
     TRAINERS[name].fit(data, Fold.of_parts(data), Recipe(max_iterations=2), Company())
@@ -141,3 +149,67 @@ def test_what_was_made_of_a_matrix_goes_with_it(name):
     del data
     gc.collect()
     assert len(kept) == before
+
+
+@pytest.fixture
+def learned(monkeypatch):
+    """How often a matrix was read for linear models and for forests."""
+    seen = []
+    for kind, owner in (("design", Design), ("reading", Reading)):
+        learn = owner.learn
+
+        def counted(*given, kind=kind, learn=learn):
+            seen.append(kind)
+            return learn(*given)
+
+        monkeypatch.setattr(owner, "learn", counted)
+    return seen
+
+
+FORESTS = ("random_forest", "extra_trees")
+
+
+@pytest.mark.parametrize(("names", "kind"), [(("linear",), "design"), (FORESTS, "reading")])
+def test_fits_of_one_fold_read_the_matrix_once_and_are_what_they_are_alone(tmp_path, learned, names, kind):
+    data, recipe = with_codes(), {"seed": 7, "max_iterations": 6, "deterministic": True}
+
+    def model(name, fold, **changes):
+        own = TRAINERS[name].fit(data, fold, Recipe(**recipe, **changes), Company())
+        own.save(tmp_path / "model")
+        return (tmp_path / "model").read_bytes()
+
+    fits = [
+        (name, fold, {"params": params})
+        for fold in (Fold.of_parts(data), *divided(data, 2, seed=1))
+        for name in names
+        for params in ({}, {"C": 0.1} if name == "linear" else {"max_features": 0.9})
+    ]
+    together = [model(name, fold, **changes) for name, fold, changes in fits]
+    assert learned == [kind] * 3
+    for (name, fold, changes), found in zip(fits, together, strict=True):
+        KEPT[name]._kept.clear()
+        assert model(name, fold, **changes) == found
+
+
+@pytest.mark.parametrize("changes", [{"class_weight": "balanced"}, {"objective": "poisson"}])
+def test_a_forest_that_weighs_or_means_otherwise_orders_categories_anew(learned, changes):
+    data = with_codes()
+    if "objective" in changes:
+        data = replace(data, task="regression", classes=(), y=data.x[:, 4] + data.y)
+    for recipe in (Recipe(max_iterations=2), Recipe(max_iterations=2, **changes)):
+        TRAINERS["extra_trees"].fit(data, Fold.of_parts(data), recipe, Company())
+    assert learned == ["reading"] * 2
+
+
+@pytest.mark.parametrize("name", ["linear", "random_forest"])
+def test_what_takes_too_much_memory_is_not_kept(name, learned, monkeypatch):
+    kept, data = KEPT[name], with_codes()
+    kept._kept.clear()
+    monkeypatch.setattr(kept, "most_cells", 100)
+    for _ in range(2):
+        TRAINERS[name].fit(data, Fold.of_parts(data), Recipe(max_iterations=2), Company())
+    assert (len(kept), len(learned)) == (0, 2)
+    monkeypatch.setattr(kept, "most_cells", 12_000)
+    for fold in divided(data, 3, seed=1):
+        TRAINERS[name].fit(data, fold, Recipe(max_iterations=2), Company())
+    assert 0 < len(kept) < 3

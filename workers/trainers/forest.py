@@ -18,7 +18,6 @@ from app.spec.spaces import default_space
 from trainhouse_loader.models import grove
 from trainhouse_loader.models.fitted import Floats
 from trainhouse_loader.models.forest import ForestFitted, ForestFormat
-from trainhouse_loader.models.ordering import Singles
 from trainhouse_loader.terms import TaskType
 from workers.matrix.prepared import Prepared
 from workers.trainers.contract import Company, Fold, Recipe
@@ -49,8 +48,7 @@ class ForestTrainer(ForestFormat):
         """See `Trainer.fit`."""
         grower = Grower.prepare(data, fold, recipe, self.kind)
         most = min(ForestParams(**recipe.params).n_estimators, recipe.max_iterations)
-        held = None if fold.validation is None else grower.reading.read_rows(data.x, fold.validation)
-        forest = _Forest(grower, held, Watch(data, fold, recipe, company))
+        forest = _Forest(grower, Watch(data, fold, recipe, company))
         if company.resume is not None:
             forest.resume(self.load(company.resume))
         forest.grow(most, leaves=grower.most_leaves(most))
@@ -60,11 +58,11 @@ class ForestTrainer(ForestFormat):
 class _Forest:
     """The trees so far, and what they say of the validation rows."""
 
-    def __init__(self, grower: Grower, held: Singles | None, watch: Watch) -> None:
-        self.grower, self.held, self.watch, self.threads = grower, held, watch, watch.company.threads
+    def __init__(self, grower: Grower, watch: Watch) -> None:
+        self.grower, self.held, self.watch, self.threads = grower, grower.read.held, watch, watch.company.threads
         self.trees: list[grove.Grown] = []
         self.gains: list[Floats] = []
-        self.said = np.zeros((0 if held is None else len(held), grower.outputs))
+        self.said = np.zeros((0 if self.held is None else len(self.held), grower.outputs))
         self.ended = False
 
     def resume(self, before: ForestFitted) -> None:
@@ -112,6 +110,6 @@ class _Forest:
     def fitted(self, count: int) -> ForestFitted:
         """The forest of the first `count` trees."""
         return ForestFitted(
-            iterations=count, timed_out=self.watch.timed_out, reading=self.grower.reading,
+            iterations=count, timed_out=self.watch.timed_out, reading=self.grower.read.reading,
             trees=self.trees[:count], gains=np.array(self.gains[:count]), about=self.grower.about, threads=self.threads,
         )  # fmt: skip

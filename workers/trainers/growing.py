@@ -15,6 +15,7 @@ from workers.matrix.prepared import Prepared
 from workers.trainers import leaves
 from workers.trainers.contract import Fold, Recipe, broken, directions, train_weights
 from workers.trainers.scaling import class_shares, counted_target, standard_target
+from workers.trainers.shared import MOST_FLOATS, Kept
 
 Kind = Literal["random_forest", "extra_trees"]
 MOST_ROWS = 200_000
@@ -35,20 +36,36 @@ SHARE_OF_ROWS = 20
 """A leaf, left open, takes no more than one of so many rows."""
 
 
+@dataclass(frozen=True)
+class Read:
+    """A fold as a reading reads it: (train rows, features) and (validation rows, features), or None."""
+
+    reading: Reading
+    train: Singles
+    held: Singles | None
+
+    @property
+    def cells(self) -> int:
+        """Of both."""
+        return self.train.size + (0 if self.held is None else self.held.size)
+
+
+_READ: Kept[Read] = Kept(MOST_FLOATS, size=lambda read: read.cells)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Grower:
     """What every tree of a fit is grown from.
 
     Attributes:
-        x: (train rows, features) as `reading` reads them.
+        read: The rows, which fits of either kind share.
         y: (train rows,) class index, or the target in standard deviations; in means where counts are predicted.
         weight: (train rows,) Weights.
         about: What the trees' sums will mean.
         ways: (features,) 1, -1 or 0.
     """
 
-    reading: Reading
-    x: Singles
+    read: Read
     y: Floats
     weight: Floats
     about: Answers
@@ -67,15 +84,21 @@ class Grower:
         """
         given = train_weights(data, fold, recipe.class_weight)
         y, about = _target(data, fold, recipe, given)
-        several = about.classes > 2
-        targets = (y[:, None] == np.arange(about.classes)).astype(np.float64) if several else y[:, None]
         weight = np.ones(len(y)) if given is None else given
-        reading = Reading.learn(data.x, fold.train, data.categorical, targets, weight)
+        read = _READ.get(
+            data, (fold.name, recipe.class_weight, recipe.objective),
+            lambda: _read(data, fold, y, weight, classes=about.classes),
+        )  # fmt: skip
         return cls(
-            reading=reading, x=reading.read_rows(data.x, fold.train), y=y, weight=weight, about=about,
+            read=read, y=y, weight=weight, about=about,
             ways=np.array(directions(data, recipe)), params=_params(recipe, rows=len(y), classes=about.classes),
             recipe=recipe, kind=kind,
         )  # fmt: skip
+
+    @property
+    def x(self) -> Singles:
+        """(train rows, features) as the reading reads them."""
+        return self.read.train
 
     @property
     def outputs(self) -> int:
@@ -147,6 +170,13 @@ class Grower:
             return own
         found = leaves.again(tree.apply(self.x[rows]), self.y[rows], weight, nodes=len(own), recipe=self.recipe)
         return (leaves.bounded(tree, found, self.ways) if self.ways.any() else found)[:, None]
+
+
+def _read(data: Prepared, fold: Fold, y: Floats, weight: Floats, *, classes: int) -> Read:
+    targets = (y[:, None] == np.arange(classes)).astype(np.float64) if classes > 2 else y[:, None]
+    reading = Reading.learn(data.x, fold.train, data.categorical, targets, weight)
+    held = None if fold.validation is None else reading.read_rows(data.x, fold.validation)
+    return Read(reading, reading.read_rows(data.x, fold.train), held)
 
 
 def _target(data: Prepared, fold: Fold, recipe: Recipe, weight: Floats | None) -> tuple[Floats, Answers]:

@@ -6,7 +6,7 @@ regression and ridge; numbers, the target among them, are standardised before.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from workers.matrix.prepared import Prepared
 from workers.trainers.contract import Company, Fold, Recipe, directions, train_weights
 from workers.trainers.losses import losses
 from workers.trainers.scaling import class_shares, counted_target, standard_target
+from workers.trainers.shared import MOST_FLOATS, Kept
 from workers.trainers.solving import MOST_STEPS, Enough, Problem, solve
 from workers.trainers.watching import Watch, rises
 
@@ -44,17 +45,42 @@ class LinearTrainer(LinearFormat):
 
     def fit(self, data: Prepared, fold: Fold, recipe: Recipe, company: Company) -> LinearFitted:
         """See `Trainer.fit`."""
-        design = Design.learn(data.x, fold.train, data.categorical)
-        begun, y = _begun(data, fold, recipe, design)
+        read = _read(data, fold)
+        begun, y = _begun(data, fold, recipe, read.design)
         if company.resume is not None and not recipe.deterministic:  # the solver goes another way from there
             begun = self.load(company.resume)
-        problem = _problem(data, fold, recipe, begun, y)
-        held = None if fold.validation is None else design.matrix(data.x, fold.validation)
-        course = _Course(begun, problem, held, Watch(data, fold, recipe, company))
+        problem = _problem(data, fold, recipe, begun, y, matrix=read.train)
+        course = _Course(begun, problem, read.held, Watch(data, fold, recipe, company))
         start = problem.vector(begun.coefficients, begun.intercepts)
         solve(problem, start, taken=begun.iterations, most=min(recipe.max_iterations, MOST_STEPS), step=course)
         found = course.ended()
         return _on_quantile(found, problem, recipe) if recipe.objective == "quantile" else found
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A fold as a design reads it: (train rows, width) and (validation rows, width), or None; see `Design.matrix`."""
+
+    design: Design
+    train: Any
+    held: Any
+
+    @property
+    def cells(self) -> int:
+        """Of both; zeros that a sparse one leaves out do not count."""
+        return int(self.train.size) + (0 if self.held is None else int(self.held.size))
+
+
+_READ: Kept[_Read] = Kept(MOST_FLOATS, size=lambda read: read.cells)
+
+
+def _read(data: Prepared, fold: Fold) -> _Read:
+    def make() -> _Read:
+        design = Design.learn(data.x, fold.train, data.categorical)
+        held = None if fold.validation is None else design.matrix(data.x, fold.validation)
+        return _Read(design, design.matrix(data.x, fold.train), held)
+
+    return _READ.get(data, (fold.name,), make)
 
 
 def _begun(data: Prepared, fold: Fold, recipe: Recipe, design: Design) -> tuple[LinearFitted, Floats]:
@@ -75,7 +101,9 @@ def _empty(design: Design, intercepts: Floats, **about: Any) -> LinearFitted:
     return LinearFitted(iterations=0, design=design, coefficients=coefficients, intercepts=intercepts, **about)
 
 
-def _problem(data: Prepared, fold: Fold, recipe: Recipe, begun: LinearFitted, y: Floats) -> Problem:
+def _problem(
+    data: Prepared, fold: Fold, recipe: Recipe, begun: LinearFitted, y: Floats, *, matrix: Any
+) -> Problem:  # fmt: skip
     chosen = LinearParams(**recipe.params)
     weight = train_weights(data, fold, recipe.class_weight)
     total = float(len(y) if weight is None else weight.sum())
@@ -85,7 +113,7 @@ def _problem(data: Prepared, fold: Fold, recipe: Recipe, begun: LinearFitted, y:
     signs = np.zeros(begun.design.width)
     signs[: len(numbers)] = ways[numbers]
     return Problem(
-        matrix=begun.design.matrix(data.x, fold.train), y=y, outputs=len(begun.intercepts),
+        matrix=matrix, y=y, outputs=len(begun.intercepts),
         weight=np.full(len(y), 1.0 / total) if weight is None else weight / total, losses=losses(data.task, recipe),
         l1=strength * chosen.l1_ratio, l2=strength * (1.0 - chosen.l1_ratio), signs=signs,
     )  # fmt: skip
