@@ -116,6 +116,24 @@ def test_a_hopeless_trial_comes_back_pruned(tmp_path):
     assert fit.curve[-1][0] == 100
 
 
+@pytest.mark.parametrize(("metric", "algorithm", "pruned"), [
+    ("log_loss", "lightgbm", True), ("roc_auc", "lightgbm", True), ("f1", "lightgbm", False), ("brier", "lightgbm", False),
+    ("accuracy", "random_forest", True),
+])  # fmt: skip
+def test_who_watches_another_measure_than_the_metric_gives_no_trial_up(tmp_path, metric, algorithm, pruned):
+    best = 0.0 if metric in {"log_loss", "brier"} else 2.0
+    spec = {
+        "tuning": {"pruner": "median", "max_trials": 9, "metric": metric},
+        "training": {"early_stopping_rounds": None, "max_iterations": 200, "algorithm": algorithm},
+    }
+    peers = [
+        TrialResult(n, "complete", {}, best, 200, {}, curve=((50, best), (100, best)))
+        for n in range(6)
+    ]  # fmt: skip
+    fit = run_trial(context(tmp_path, matrix("binary"), spec), params={}, history=peers)
+    assert fit.pruned == pruned
+
+
 def test_a_value_that_does_not_exist_fails_the_trial(tmp_path):
     data = matrix("binary")
     one_class = replace(data, y=np.where(data.part == 1, 1.0, data.y))

@@ -20,11 +20,11 @@ from workers.fitting.following import Recorder
 from workers.fitting.rows import matrix_of
 from workers.matrix.prepared import Prepared
 from workers.trainers import TRAINERS, Fitted
+from workers.trainers.boosting import BOOSTED
 from workers.trainers.contract import Fold
 
 log = structlog.get_logger()
 
-BOOSTED = frozenset({"lightgbm", "xgboost", "catboost"})
 SHARE_OF_TIME = 0.6
 """Of the job's remaining time; the evaluation and the registration need the rest."""
 WRITING_SECONDS = 0.5

@@ -19,6 +19,7 @@ from workers.search.facts import facts_of
 from workers.search.plan import planned
 from workers.search.pruning import Pruning
 from workers.trainers import TRAINERS
+from workers.trainers.boosting import BOOSTED, is_ordered_by
 from workers.trainers.contract import Fold
 
 
@@ -57,10 +58,12 @@ def run_trial(ctx: Context, *, params: Mapping[str, Any], history: Sequence[Tria
         Cancelled, LeaseLost: whatever `ctx.progress` raises.
     """
     data, candidate = matrix_of(ctx), candidate_of(ctx.spec, params)
-    minimize = lower_is_better(metric_for(ctx, data.task))
+    metric = metric_for(ctx, data.task)
+    minimize = lower_is_better(metric)
     most = longest_fit(ctx.spec, ctx.search)
     folds = int(ctx.outputs.get("train", {}).get("folds", 0))
-    pruning = None if folds else _pruning(ctx, data, candidate, params=params, history=history)
+    told = candidate.algorithm not in BOOSTED or is_ordered_by(metric, data.task, ctx.spec.training.objective)
+    pruning = _pruning(ctx, data, candidate, params=params, history=history) if told and not folds else None
     try:
         scored = fit_and_score(
             ctx,

@@ -18,7 +18,11 @@ from workers.trainers.scaling import not_negative
 
 MIN_DELTA = 1e-5
 """An improvement below this share of the first score does not reset the patience of early stopping."""
+BOOSTED = frozenset({"lightgbm", "xgboost", "catboost"})
 RANKING = frozenset({"roc_auc", "average_precision"})
+ORDERED = frozenset({"log_loss", "rmse", "r2", "mae", "mape"})
+"""Metrics by which boosters' measures put models in the same order; others are only come near to."""
+OF_OBJECTIVE = {"mean_poisson_deviance": "poisson", "mean_pinball_loss": "quantile"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,13 @@ def watched(data: Prepared, fold: Fold, recipe: Recipe, known: Mapping[str, Meas
     if metric in RANKING and (data.task != "binary" or _of_one_class(data, fold)):
         return own
     return known.get(metric, own)
+
+
+def is_ordered_by(metric: str, task: str, objective: str) -> bool:
+    """Whether what boosters watch puts fits in the order of `metric`: by others, a curve cannot tell the better fit."""
+    if metric in RANKING:
+        return task == "binary"
+    return metric in ORDERED or OF_OBJECTIVE.get(metric, "") == objective
 
 
 def _of_one_class(data: Prepared, fold: Fold) -> bool:
