@@ -11,7 +11,7 @@ from workers.matrix.prepared import Prepared
 Made = TypeVar("Made")
 MOST_CELLS = 60_000_000
 """Of the matrices behind what one library keeps, all together; the newest is kept whatever its size."""
-MOST_FLOATS = 20_000_000
+MOST_FLOATS = 4_000_000
 """Of what is kept as floats, which take several times the bytes of bins; what is larger alone is not kept at all."""
 
 
