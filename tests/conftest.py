@@ -1,5 +1,6 @@
 """Real engines and a real stack, started once for a whole test run."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,9 @@ from standalone.engines import Engines
 from standalone.supervisor import Options, Stack
 from tests.driver import Receiver, RunningStack
 from tests.mariadb import MariaDB
+
+for name in [name for name in os.environ if name.upper().startswith("TRAINHOUSE_")]:
+    del os.environ[name]  # what is set for another installation would lead the tests to its database
 
 LEASE_SECONDS = 4
 CHECKPOINT_SECONDS = 0.5
