@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from app.states import STAGES
+from standalone.rows import settings as settings_from
 from tests.driver import Receiver, RunningStack, agreed, eventually
 from tests.journeys.soundness import (
     a_spec,
@@ -20,6 +21,7 @@ from tests.journeys.soundness import (
     database,
     event_ids,
     holder_of,
+    versions_of,
 )
 
 
@@ -53,6 +55,11 @@ def held_inside(stack: RunningStack, looking: psycopg.Connection[Any], job_id: s
     eventually(there, within=60, what=f"a worker held inside {stage}")
 
 
+def hold_before(holding: psycopg.Connection[Any], job_id: str, stage: str) -> None:
+    """Locks the stage's row: whoever settles the one before waits until `holding` ends its transaction."""
+    holding.execute("select 1 from job_stages where job_id = %s and name = %s for update", (job_id, stage))
+
+
 @pytest.mark.parametrize("stage", STAGES[:-1])
 def test_a_worker_killed_inside_a_stage_costs_one_attempt_and_nothing_else(
     stack: RunningStack, tmp_path: Path, stage: str
@@ -65,13 +72,42 @@ def test_a_worker_killed_inside_a_stage_costs_one_attempt_and_nothing_else(
         looking.autocommit = True
         with dispatcher_paused(stack):
             job_id = stack.client.submit(spec)
-            holding.execute("select 1 from job_stages where job_id = %s and name = %s for update", (job_id, following))
+            hold_before(holding, job_id, following)
         held_inside(stack, looking, job_id, stage)
         pid = holder_of(looking, job_id)
         assert pid is not None
         kill_holder(stack, pid, whole=stage in {"ingest", "evaluate"})
     stack.heal()
     assert_sound(stack, job_id, attempts=range(2, 3))
+
+
+def test_a_job_that_ends_its_worker_each_time_is_given_up_as_poison(stack: RunningStack, tmp_path: Path) -> None:
+    stack.heal()
+    spec = a_spec(stack.client.upload(a_table(tmp_path / "t.csv")), "poison")
+    killed: list[int] = []
+    most = settings_from(stack.stack.variables).max_strikes
+    with database(stack) as holding, database(stack) as looking:
+        looking.autocommit = True
+        with dispatcher_paused(stack):
+            job_id = stack.client.submit(spec)
+            hold_before(holding, job_id, "validate")
+        while len(killed) < most:
+            eventually(lambda: holder_of(looking, job_id) not in {None, *killed}, within=60, what="another worker")
+            held_inside(stack, looking, job_id, "ingest")
+            pid = holder_of(looking, job_id)
+            assert pid is not None
+            kill_holder(stack, pid, whole=False)
+            killed.append(pid)
+            holding.rollback()  # the dead worker's transaction stood before the lock, and ends now
+            if len(killed) < most:
+                hold_before(holding, job_id, "validate")
+    job = stack.client.wait(job_id, timeout=60)
+    assert (job["status"], job["error"]["code"], job["error"]["stage"]) == ("failed", "poison", "ingest")
+    assert job["attempt"] == most + 1
+    assert len(event_ids(stack, job_id, "job.failed")) == 1
+    assert versions_of(stack, "poison") == []
+    sound = stack.client.submit(a_spec(stack.client.upload(tmp_path / "t.csv"), "after-poison"))
+    assert_sound(stack, sound)
 
 
 def test_a_worker_killed_inside_deploy_makes_one_deployment_and_one_event(
