@@ -87,18 +87,27 @@ def test_one_model_answers_where_one_is_asked_for(tmp_path):
 
 def test_the_refit_learns_from_train_and_validation_rows_with_more_rounds(tmp_path, fits):
     data = matrix("regression", rows=400)
-    ctx = searched(tmp_path, {**AUTO, "ensemble": 1}, data=data)
+    ctx = searched(tmp_path, {**AUTO, "ensemble": 1}, data=data, training={"max_iterations": 400})
+    ctx = replace(ctx, trials=ctx.trials[:2])  # the third has no rounds, and would win
     fits.clear()
     outcome = tune.run(ctx)
     only = outcome.output["members"][0]
     found = outcome.output["number"]
     iterations = ctx.outputs["train"]["iterations"] if found is None else ctx.trials[found].iterations
     rows, train = int((data.part != 2).sum()), int((data.part == 0).sum())
-    rounds = min(60, int(np.ceil(iterations * np.sqrt(rows / train))))
-    if only["algorithm"] == "lightgbm":
-        assert fits == [(rows, 0, rounds, None)]
-    assert only["refit"]
+    rounds = int(np.ceil(iterations * np.sqrt(rows / train)))
+    assert iterations < rounds < 400
+    assert fits == [(rows, 0, rounds, None)]
+    assert (only["algorithm"], only["refit"], only["rounds"]) == ("lightgbm", True, rounds)
     assert len(everything(data).train) == rows
+
+
+def test_the_refit_has_no_more_rounds_than_the_spec_allows(tmp_path, fits):
+    data = matrix("regression", rows=400)
+    ctx = searched(tmp_path, {**AUTO, "ensemble": 1}, data=data, training={"max_iterations": 30})
+    fits.clear()
+    tune.run(replace(ctx, trials=ctx.trials[:2]))
+    assert fits == [(int((data.part != 2).sum()), 0, 30, None)]
 
 
 def test_without_early_stopping_the_rounds_stay(tmp_path, fits):
