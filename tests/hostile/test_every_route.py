@@ -164,9 +164,7 @@ def test_who_may_only_read_changes_nothing(api: TestClient, tenant: Tenant):
 def test_a_query_that_makes_no_sense_is_refused(api: TestClient, admin: dict[str, str], query: str):
     for method, path in LISTS:
         answer = api.request(method, f"{filled(path, 'x')}?{query}", headers=admin)
-        assert answer.status_code in {200, 400, 404, 422}, (path, query, answer.text[:200])
-        if answer.status_code != 200:
-            check(answer, {400, 404, 422})
+        check(answer, {400, 404, 422} if (method, path) in WITH_ID else {400, 422})
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "X" * 1_000, "PATCH", "PUT"])

@@ -104,10 +104,10 @@ def test_the_refit_learns_from_train_and_validation_rows_with_more_rounds(tmp_pa
 
 def test_the_refit_has_no_more_rounds_than_the_spec_allows(tmp_path, fits):
     data = matrix("regression", rows=400)
-    ctx = searched(tmp_path, {**AUTO, "ensemble": 1}, data=data, training={"max_iterations": 30})
+    ctx = searched(tmp_path, {**AUTO, "ensemble": 1}, data=data, training={"max_iterations": 40})
     fits.clear()
     tune.run(replace(ctx, trials=ctx.trials[:2]))
-    assert fits == [(int((data.part != 2).sum()), 0, 30, None)]
+    assert fits == [(int((data.part != 2).sum()), 0, 40, None)]
 
 
 def test_without_early_stopping_the_rounds_stay(tmp_path, fits):
