@@ -93,28 +93,39 @@ class Campaign:
 
 
 def kill_work(campaign: Campaign) -> None:
-    """SIGKILL to the very process that holds a job, where one does."""
+    """SIGKILL to the very process that holds a job."""
     with database(campaign.stack) as looking:
-        for job_id in campaign.expected:
-            pid = holder_of(looking, job_id)
-            if pid is not None and Path(f"/proc/{pid}").exists():
-                os.kill(pid, 9)
-                return
+        signal_holder(campaign, looking, signal.SIGKILL)
 
 
 def pause_work(campaign: Campaign) -> None:
     """SIGSTOP to a process that holds a job, until its lease has run out; then it wakes, and must find itself fenced."""
     with database(campaign.stack) as looking:
         looking.autocommit = True
-        held = [(job_id, pid) for job_id in campaign.expected if (pid := holder_of(looking, job_id)) is not None]
-        living = [(job_id, pid) for job_id, pid in held if Path(f"/proc/{pid}").exists()]
-        for job_id, pid in living[:1]:
-            os.kill(pid, signal.SIGSTOP)
-            try:
-                eventually(lambda: not lease_stands(looking, job_id, pid), within=30, what="the lease running out")  # noqa: B023
-            finally:
-                with contextlib.suppress(ProcessLookupError):  # its parent may have given it up meanwhile
-                    os.kill(pid, signal.SIGCONT)
+        job_id, pid = signal_holder(campaign, looking, signal.SIGSTOP)
+        try:
+            eventually(lambda: not lease_stands(looking, job_id, pid), within=30, what="the lease running out")
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # its parent may have given it up meanwhile
+                os.kill(pid, signal.SIGCONT)
+
+
+def signal_holder(campaign: Campaign, looking: psycopg.Connection[Any], number: int) -> tuple[str, int]:
+    """Sends the signal to a process that holds a job; waits for one, so that each fault that is counted has struck."""
+    struck: list[tuple[str, int]] = []
+
+    def has_struck() -> bool:
+        for job_id in campaign.expected:
+            pid = holder_of(looking, job_id)
+            if pid is not None:
+                with contextlib.suppress(ProcessLookupError):  # a lease outlives its process
+                    os.kill(pid, number)
+                    struck.append((job_id, pid))
+                    return True
+        return False
+
+    eventually(has_struck, within=60, what="a process that holds a job")
+    return struck[0]
 
 
 def lease_stands(looking: psycopg.Connection[Any], job_id: str, pid: int) -> bool:
@@ -170,6 +181,7 @@ def test_no_fault_loses_a_job_or_makes_anything_happen_twice(stack: RunningStack
     assert not lost_bytes
     wrong = [(job_id, status, code) for job_id, status, code, _ in rows if status != campaign.expected[job_id]]
     assert [job for job in wrong if job[2] != "poison"] == []
+    assert len(wrong) <= max(1, len(rows) // 50), "chance strikes the same stage of a job that often, but seldom"
 
 
 def report(campaign: Campaign, rows: list[tuple[Any, ...]]) -> None:
