@@ -1,24 +1,18 @@
 """A real MariaDB for tests: the one on PATH, or Debian's package unpacked into .venv, which needs no root."""
 
-import datetime as dt
 import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from ipaddress import ip_address
 from pathlib import Path
 
 import pymysql
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from standalone.children import Child, ChildFailed, tail
 from standalone.engine import HOST, Engine
+from tests.tls import certify
 
 HOME = Path(sys.prefix) / "mariadb"
 PACKAGES = ("mariadb-server-core", "libaio1", "liburing2", "libnuma1")
@@ -116,35 +110,17 @@ class MariaDB(Engine):
         ]  # fmt: skip
         if not (self.data / "mysql").exists():
             self._create(common, shared, environment)
+        shown = certify(self.folder, HOST, name=self.name)
         own = [
-            f"--port={self.port}",
-            f"--bind-address={HOST}",
-            f"--socket={self.folder / 'm.sock'}",
-            "--secure-file-priv=",
-            *self._certify(),
-        ]
+            f"--port={self.port}", f"--bind-address={HOST}", f"--socket={self.folder / 'm.sock'}", "--secure-file-priv=",
+            f"--ssl-cert={shown.path}", f"--ssl-key={shown.key}",
+        ]  # fmt: skip
         return Child(self.name, [*common, *own], self.folder, environment, death_signal=signal.SIGTERM)
 
     @property
     def authority(self) -> str:
         """The PEM certificate that the server shows, which signs itself."""
         return (self.folder / "mariadb.pem").read_text()
-
-    def _certify(self) -> list[str]:
-        """A certificate for 127.0.0.1, and the options that make the server show it."""
-        key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-        made = (
-            x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-            .serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )  # fmt: skip
-        (self.folder / "mariadb.pem").write_bytes(made.public_bytes(Encoding.PEM))
-        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        (self.folder / "mariadb.key").write_bytes(secret)
-        return [f"--ssl-cert={self.folder / 'mariadb.pem'}", f"--ssl-key={self.folder / 'mariadb.key'}"]
 
     def _create(self, common: list[str], shared: Path, environment: dict[str, str]) -> None:
         shutil.rmtree(self.data, ignore_errors=True)

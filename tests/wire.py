@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,22 +16,25 @@ class Listening:
     """A server's port, and what its clients said first."""
 
     port: int
+    scheme: str = "http"
     heard: list[bytes] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         """Its root."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
 
 @contextlib.contextmanager
-def listening(answer: Answer, *, speaks_first: bool = False) -> Iterator[Listening]:
+def listening(
+    answer: Answer, *, speaks_first: bool = False, tls: ssl.SSLContext | None = None
+) -> Iterator[Listening]:  # fmt: skip
     """A server that lets `answer` speak on each connection; with `speaks_first` before the client does."""
     listener = socket.create_server(("127.0.0.1", 0))
-    found, open_now = Listening(listener.getsockname()[1]), []
+    found, open_now = Listening(listener.getsockname()[1], "https" if tls else "http"), []
 
-    def serve(connected: socket.socket) -> None:
-        with contextlib.suppress(OSError), connected:
+    def serve(plain: socket.socket) -> None:
+        with contextlib.suppress(OSError), tls.wrap_socket(plain, server_side=True) if tls else plain as connected:
             first = b"" if speaks_first else connected.recv(65_536)
             found.heard.append(first)
             answer(connected, first)
