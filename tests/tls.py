@@ -1,7 +1,11 @@
 """Certificates that sign themselves, for servers on loopback that speak TLS."""
 
+import asyncio
 import datetime as dt
 import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +15,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
+ASKS_FOR_TLS = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+"""What a client of Postgres says first; the server answers S, or N where it speaks none."""
 
 
 @dataclass(frozen=True)
@@ -47,3 +54,44 @@ def certify(folder: Path, address: str = "127.0.0.1", *, name: str = "server") -
     found.key.touch(0o600)
     found.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return found
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while piece := await source.read(65_536):
+        target.write(piece)
+        await target.drain()
+
+
+@contextmanager
+def before_postgres(port: int, shown: Certificate) -> Iterator[int]:
+    """The port of a Postgres that speaks TLS and nothing else: the one of the tests was built without, so this leads to it."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = [writer]
+        try:
+            if await reader.readexactly(len(ASKS_FOR_TLS)) == ASKS_FOR_TLS:
+                writer.write(b"S")
+                await writer.start_tls(shown.context())
+                from_server, to_server = await asyncio.open_connection("127.0.0.1", port)
+                ends.append(to_server)
+                both = {asyncio.create_task(_copy(reader, to_server)), asyncio.create_task(_copy(from_server, writer))}
+                _, left = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                for task in left:
+                    task.cancel()
+        except (OSError, asyncio.IncompleteReadError):
+            return  # the client did not like what it was shown
+        finally:
+            for end in ends:
+                end.transport.abort()
+
+    with asyncio.Runner() as runner:
+        server = runner.run(asyncio.start_server(serve, "127.0.0.1", 0))
+        loop = runner.get_loop()
+        thread = threading.Thread(target=loop.run_forever, daemon=True)
+        thread.start()
+        try:
+            yield int(server.sockets[0].getsockname()[1])
+        finally:
+            loop.call_soon_threadsafe(server.close)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(10)
