@@ -341,18 +341,25 @@ def test_boosting_that_had_stopped_improving_before_it_was_lost_keeps_its_best(n
     assert np.allclose(resumed.predict(data.x), whole.predict(data.x), atol=1e-6)
 
 
-def test_a_deterministic_fit_gives_the_same_bytes_where_it_was_interrupted(trainer, tmp_path):
-    data = rows("binary")
+DRAWING = {
+    "lightgbm": {"subsample": 0.5, "subsample_freq": 1}, "xgboost": {"subsample": 0.5}, "catboost": {"rsm": 0.5},
+}  # fmt: skip
+"""Parameters with which each round draws anew."""
+
+
+@pytest.mark.parametrize("name", sorted(TRAINERS))
+def test_a_deterministic_fit_gives_the_same_bytes_whatever_was_saved_of_an_earlier_one(name, tmp_path):
+    data, trainer, checkpoint = rows("binary"), TRAINERS[name], tmp_path / "checkpoint"
+    params = DRAWING.get(name, {})
 
     def offer(iteration, save):
         if iteration <= 10:
-            save(tmp_path / "checkpoint")
+            save(checkpoint)
 
-    whole = fitted(trainer, data, company=Company(offer=offer))
-    checkpoint = tmp_path / "checkpoint"
-    resumed = fitted(trainer, data, company=Company(resume=checkpoint if checkpoint.exists() else None))
-    whole.save(tmp_path / "whole")
-    resumed.save(tmp_path / "resumed")
+    fitted(trainer, data, deterministic=False, params=params, company=Company(offer=offer))
+    assert checkpoint.exists(), "nothing was offered"
+    fitted(trainer, data, params=params).save(tmp_path / "whole")
+    fitted(trainer, data, params=params, company=Company(resume=checkpoint)).save(tmp_path / "resumed")
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "resumed").read_bytes()
 
 
