@@ -11,10 +11,13 @@ import pytest
 from app.db import transaction
 from app.errors import InvalidData
 from app.jobs.service import cancel as cancel_row
+from app.states import STAGES
 from app.tables import Artifact, Job, JobLog, Trial
 from tests.api.rows import Tenant
 from workers import clerk
 from workers.clerk import Claim
+from workers.context import Done
+from workers.onward import Settlement
 
 
 def submitted(tenant: Tenant, spec: dict[str, Any], **changed: Any) -> str:
@@ -85,8 +88,42 @@ def test_a_list_is_newest_first_in_pages_and_filtered(tenant: Tenant, spec: dict
     assert second["next_cursor"] is None
     assert [job["id"] for job in tenant.get("/v1/jobs?model=m-1").json()["items"]] == [made[3], made[1]]
     assert [job["id"] for job in tenant.get("/v1/jobs?label.n=4").json()["items"]] == [made[4]]
-    assert tenant.get("/v1/jobs?status=succeeded").json()["items"] == []
-    assert len(tenant.get("/v1/jobs?created_after=2026-01-01T00:00:00Z").json()["items"]) == 5
+
+
+def test_a_list_is_filtered_by_status_and_by_the_time_of_creation(tenant: Tenant, spec: dict[str, Any]):
+    made = [submitted(tenant, spec) for _ in range(4)]
+    begun(tenant, made[1])
+    tenant.call("POST", f"/v1/jobs/{made[2]}/cancel")
+
+    def listed(**query: str) -> list[str]:
+        return [job["id"] for job in tenant.get("/v1/jobs", params=query).json()["items"]]
+
+    assert listed(status="running") == [made[1]]
+    assert listed(status="cancelled,running") == [made[2], made[1]]
+    assert listed(status="queued") == [made[3], made[0]]
+    assert listed(status="succeeded") == []
+    second = tenant.get(f"/v1/jobs/{made[1]}").json()["created_at"]
+    assert listed(created_after=second) == [made[3], made[2]]
+    assert listed(created_after="2026-01-01T00:00:00Z") == made[::-1]
+    assert listed(created_after="9000-01-01T00:00:00Z") == []
+
+
+def test_the_stages_of_a_job_say_how_each_stands(tenant: Tenant, spec: dict[str, Any]):
+    job_id = submitted(tenant, spec)
+    claim = begun(tenant, job_id)
+    found = Done(summary={"rows": 7})
+    settlement = Settlement("ingest", found, 1.5, peak_memory_bytes=4_096)
+    clerk.settle(tenant.engine, claim, settlement, public_url="http://127.0.0.1", vault=tenant.vault)
+    stages = tenant.get(f"/v1/jobs/{job_id}/stages").json()["items"]
+    assert [stage["name"] for stage in stages] == list(STAGES)
+    assert [stage["status"] for stage in stages] == ["succeeded", "running"] + ["pending"] * 8
+    first, second, *rest = stages
+    assert (first["summary"], first["duration_seconds"], first["peak_memory_bytes"]) == ({"rows": 7}, 1.5, 4_096)
+    assert first["started_at"] <= first["finished_at"] <= second["started_at"]
+    assert (first["cached"], first["warnings"], first["reuse"]) == (False, [], None)
+    assert second["finished_at"] is None
+    assert {(stage["started_at"], stage["finished_at"], stage["summary"]) for stage in rest} == {(None, None, None)}
+    assert tenant.get(f"/v1/jobs/{job_id}").json()["stages"] == stages
 
 
 def test_a_poll_that_knows_the_job_is_answered_by_304_until_it_changes(tenant: Tenant, spec: dict[str, Any]):

@@ -106,9 +106,9 @@ def test_garbage_is_what_no_row_names_and_leaves_the_store(
     one, (own, shared) = stored("only mine", "ours")
     stored("ours")
     assert tenant.call("DELETE", f"{WHERE}/{one}", headers=admin).status_code == 204
-    assert collect(tenant.engine, store) == 0, "it lies for an hour"
-    assert store.size(tenant.id, own) is not None
-    assert collect(tenant.engine, store, grace_seconds=0) >= 1
+    collect(tenant.engine, store)
+    assert store.size(tenant.id, own) is not None, "it lies for an hour"
+    collect(tenant.engine, store, grace_seconds=0)
     assert store.size(tenant.id, own) is None
     assert store.size(tenant.id, shared) is not None, "another version's job names it"
     with transaction(tenant.engine) as session:
