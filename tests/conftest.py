@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from app.settings import Settings
 from standalone import services
@@ -14,6 +15,9 @@ from tests.mariadb import MariaDB
 
 for name in [name for name in os.environ if name.upper().startswith("TRAINHOUSE_")]:
     del os.environ[name]  # what is set for another installation would lead the tests to its database
+
+hypothesis_settings.register_profile("tests", deadline=None)  # a machine that has other work is no fault
+hypothesis_settings.load_profile("tests")
 
 LEASE_SECONDS = 4
 CHECKPOINT_SECONDS = 0.5

@@ -62,7 +62,7 @@ CONTRACT.config.generation.update(with_security_parameters=False)  # else most c
 
 @CONTRACT.parametrize()
 @hypothesis_settings(
-    max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, phases=[Phase.explicit, Phase.generate],
+    max_examples=EXAMPLES, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 def test_no_request_that_the_contract_suggests_breaks_the_service(case, live, world):

@@ -80,7 +80,7 @@ def with_ids(way: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("way", WAYS)
 @given(rows=st.integers(20, 300), seed=st.integers(0, 10_000), copies=st.floats(0, 0.9))
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 def test_the_certificate_holds_for_any_table(way: str, rows: int, seed: int, copies: float):
     frame = a_table(rows, seed=seed)
     rng = np.random.default_rng(seed)

@@ -268,7 +268,7 @@ def training():
     return lambda table: derived.run(engine, asked, table)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.lists(ROW, min_size=1, max_size=3), choice=st.integers(0, 1))
 def test_serving_gives_bit_for_bit_what_training_gave(
     serving: derived.Derivation, training: Callable[[pa.Table], pa.Table], rows: list[dict[str, Any]], choice: int

@@ -42,7 +42,7 @@ def test_numbers_have_the_same_mean_in_every_fold():
     assert np.ptp(means) < 0.3 * data.y.std()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 1_000), blocks=st.integers(5, 120), folds=st.integers(2, 5))
 def test_no_block_stands_in_two_folds(seed, blocks, folds):
     data = matrix("binary", rows=200, seed=3)

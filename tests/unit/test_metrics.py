@@ -43,7 +43,7 @@ def test_every_metric_of_the_spec_is_there():
     assert set(METRICS) == METRIC_NAMES
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(classes=st.integers(2, 5), rows=st.integers(12, 300), seed=st.integers(0, 1_000), ties=st.booleans())
 def test_classification_values_are_those_of_scikit_learn(classes, rows, seed, ties):
     y, p = classified(classes, rows, seed, ties=ties)
@@ -60,7 +60,7 @@ def test_classification_values_are_those_of_scikit_learn(classes, rows, seed, ti
     assert found["brier"]["value"] == pytest.approx(reference.brier_score_loss(y, score, labels=range(classes)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.integers(2, 300), seed=st.integers(0, 1_000))
 def test_regression_values_are_those_of_scikit_learn(rows, seed):
     random = np.random.default_rng(seed)
@@ -71,7 +71,7 @@ def test_regression_values_are_those_of_scikit_learn(rows, seed):
         assert found[name]["value"] == pytest.approx(expected(y, p)), name
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.integers(2, 300), seed=st.integers(0, 1_000), quantile=st.floats(0.01, 0.99))
 def test_values_of_other_objectives_are_those_of_scikit_learn(rows, seed, quantile):
     random = np.random.default_rng(seed)
@@ -136,7 +136,7 @@ def weighted_reference(y, p, weights, classes):
     }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(classes=st.integers(2, 4), rows=st.integers(20, 300), seed=st.integers(0, 1_000), ties=st.booleans(),
        whole=st.booleans())  # fmt: skip
 def test_weighted_classification_values_are_those_of_scikit_learn(classes, rows, seed, ties, whole):
@@ -151,7 +151,7 @@ def test_weighted_classification_values_are_those_of_scikit_learn(classes, rows,
         assert found[name]["value"] == pytest.approx(expected, abs=1e-9), name
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.integers(2, 300), seed=st.integers(0, 1_000), whole=st.booleans(), ties=st.booleans())
 def test_weighted_regression_values_are_those_of_scikit_learn(rows, seed, whole, ties):
     random = np.random.default_rng(seed)

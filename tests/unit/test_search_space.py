@@ -67,7 +67,7 @@ def test_a_stepped_range_ends_with_its_last_whole_step(low, high, step):
 
 
 @given(spaces(), st.sampled_from(["uniform", "sobol", "tpe"]), st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_suggestion_is_inside_the_space_and_allowed(space, sampler, seed):
     strategy = "bayesian" if sampler == "tpe" else "random"
     spec = spec_of({"strategy": strategy, "sampler": sampler, "max_trials": 40, "space": space}, seed=seed)
@@ -85,7 +85,7 @@ def test_every_suggestion_is_inside_the_space_and_allowed(space, sampler, seed):
 
 
 @given(spaces(finite=True))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_grid_has_each_point_once_and_its_count(space):
     dimensions = spec_of({"strategy": "random", "space": space}).tuning.space
     points = list(grid(dimensions))

@@ -218,7 +218,7 @@ READINGS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(words=st.lists(st.none() | WORDS, min_size=1, max_size=6), reading=st.sampled_from(READINGS))
 def test_a_value_is_read_alone_as_it_is_read_among_others(words: list[str | None], reading: Reading):
     document = {"x": reading.document()}
