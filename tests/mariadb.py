@@ -15,7 +15,8 @@ from standalone.engine import HOST, Engine
 from tests.tls import certify
 
 HOME = Path(sys.prefix) / "mariadb"
-PACKAGES = ("mariadb-server-core", "libaio1", "liburing2", "libnuma1")
+PACKAGES = ("mariadb-server-core", "libaio1", "libaio1t64", "liburing2", "libnuma1")
+"""The server, and libraries that it may need; the second and the third are one, by its names in Debian 12 and 13."""
 PLACES = ("/usr/sbin", "/usr/libexec", "/usr/local/sbin", "/usr/local/libexec", "/opt/homebrew/bin")
 SETUP = ("mysql_system_tables.sql", "mysql_system_tables_data.sql")
 HINT = "install MariaDB's server with this system's package manager (Debian: apt-get install mariadb-server-core)"
@@ -100,7 +101,7 @@ class MariaDB(Engine):
 
     def prepared(self) -> Child:
         daemon, shared = program()
-        libraries = ":".join(str(path.parent) for path in HOME.glob("**/lib*/*/libaio.so.1"))
+        libraries = ":".join(sorted({str(path.parent) for path in HOME.glob("**/lib*.so.*")}))
         environment = self.environment | ({"LD_LIBRARY_PATH": libraries} if libraries else {})
         common = [
             str(daemon), "--no-defaults", f"--datadir={self.data}", f"--basedir={daemon.parents[1]}",

@@ -5,14 +5,12 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from app.egress import Relay
 from app.egress.own import OWN_TABLES
@@ -20,83 +18,34 @@ from app.errors import Cancelled, EgressDenied, SourceRefused, SourceUnavailable
 from app.settings import Settings
 from app.tables import Row
 from standalone.engines import Engines
-from tests.contracts.test_sources import TABLE, digest
-from tests.learning import make_context
+from tests.contracts.databases import PASSWORD, READER, Place
+from tests.contracts.test_sources import digest
 from tests.mariadb import MariaDB
 from tests.sources import configured, refusal, result
-from workers.context import ConnectionRef, Context
+from workers.context import ConnectionRef
 from workers.table.snapshot import data_digest
 
 __all__ = ["digest"]
-READER, PASSWORD = "table_reader", "reads-tables-only"
 KINDS = ("postgres", "mysql", "sqlite")
-ROWS = [tuple(row.values()) for row in TABLE.to_pylist()]
-
-
-@dataclass(frozen=True)
-class Place:
-    """The same table in every database, and the connections that lead there."""
-
-    connections: dict[str, ConnectionRef]
-    folder: Path
-    mariadb: MariaDB
-
-    def context(self, folder: Path, kind: str, *, ref: ConnectionRef | None = None, **source: Any) -> Context:
-        wanted = {"kind": "database", "connection": kind, **(source or {"table": "contract_rows"})}
-        spec = {"task": {"target": "number"}, "data": {"sources": {"main": wanted}}}
-        return make_context(folder, spec, connections={**self.connections, **({kind: ref} if ref else {})})
-
-    def changed(self, kind: str, *, secret: dict[str, str] | None = None, **config: Any) -> ConnectionRef:
-        found = self.connections[kind]
-        return ConnectionRef(kind, found.kind, {**found.config, **config}, {**found.secret, **(secret or {})})
 
 
 @pytest.fixture(scope="module")
-def place(
-    engines: Engines, settings: Settings, tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB
-) -> Iterator[Place]:
-    """Postgres, MariaDB and a SQLite file, each with the table and, where it knows roles, one that may only read."""
+def known(
+    engines: Engines, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, dict[str, ConnectionRef]]]:  # fmt: skip
+    """The folder of SQLite files, and the connections that were made by now."""
     folder = tmp_path_factory.mktemp("sqlite")
     allowed = {"TRAINHOUSE_EGRESS_ALLOW": "127.0.0.0/8", "TRAINHOUSE_SQLITE_DIR": str(folder)}
     with configured(engines.variables() | allowed):
-        postgres, mysql, sqlite = in_postgres(engines), in_mariadb(mariadb), in_sqlite(folder)
-        yield Place({"postgres": postgres, "mysql": mysql, "sqlite": sqlite}, folder, mariadb)
+        yield folder, {}
 
 
-def in_postgres(engines: Engines) -> ConnectionRef:
-    with psycopg.connect(engines.postgres.admin_url, autocommit=True) as session:
-        session.execute(sql.SQL("create role table_reader login password {}").format(sql.Literal(PASSWORD)))
-        session.execute("create table contract_rows (number smallint, real double precision, word text, truth boolean,"
-                        " day date, moment timestamptz, code text)")  # fmt: skip
-        with session.cursor() as cursor:
-            cursor.executemany("insert into contract_rows values (%s, %s, %s, %s, %s, %s, %s)", ROWS)
-        session.execute("grant select on contract_rows to table_reader")
-        info = session.info
-        config = {"host": info.host, "port": info.port, "database": info.dbname, "user": READER}
-    return ConnectionRef("postgres", "postgres", config, {"password": PASSWORD})
-
-
-def in_mariadb(server: MariaDB) -> ConnectionRef:
-    with server.admin() as session, session.cursor() as cursor:
-        cursor.execute("create or replace database warehouse character set utf8mb4")
-        cursor.execute(f"create or replace user {READER}@'127.0.0.1' identified by '{PASSWORD}'")
-        cursor.execute(f"grant select, create temporary tables, insert on warehouse.* to {READER}@'127.0.0.1'")
-        cursor.execute("create table warehouse.contract_rows (number smallint, `real` double, word text, truth boolean,"
-                       " day date, moment datetime, code varchar(8))")  # fmt: skip
-        plain = [tuple(v.replace(tzinfo=None) if isinstance(v, dt.datetime) else v for v in row) for row in ROWS]
-        cursor.executemany("insert into warehouse.contract_rows values (%s, %s, %s, %s, %s, %s, %s)", plain)
-    config = {"host": "127.0.0.1", "port": server.port, "database": "warehouse", "user": READER}
-    return ConnectionRef("mysql", "mysql", config, {"password": PASSWORD})
-
-
-def in_sqlite(folder: Path) -> ConnectionRef:
-    with sqlite3.connect(folder / "warehouse.db") as session:
-        session.execute("create table contract_rows (number smallint, real double precision, word text, truth boolean,"
-                        " day date, moment timestamp, code text)")  # fmt: skip
-        plain = [tuple(v.isoformat() if isinstance(v, dt.date) else v for v in row) for row in ROWS]
-        session.executemany("insert into contract_rows values (?, ?, ?, ?, ?, ?, ?)", plain)
-    session.close()
-    return ConnectionRef("sqlite", "sqlite", {"file": "warehouse.db"}, {})
+@pytest.fixture
+def place(
+    engines: Engines, known: tuple[Path, dict[str, ConnectionRef]], request: pytest.FixtureRequest
+) -> Place:  # fmt: skip
+    """Postgres, MariaDB and a SQLite file, each with the table and, where it knows roles, one that may only read."""
+    return Place(known[0], engines, lambda: request.getfixturevalue("mariadb"), known[1])
 
 
 def moment(*parts: int) -> dt.datetime:
@@ -321,7 +270,7 @@ def test_the_services_own_database_is_no_source(
 def test_the_services_own_database_is_known_by_its_tables_behind_another_address(
     place: Place, settings: Settings, tmp_path: Path
 ):  # fmt: skip
-    with forwarded(int(place.connections["postgres"].config["port"])) as port:
+    with forwarded(int(place.connection("postgres").config["port"])) as port:
         ref = place.changed("postgres", database="trainhouse", port=port)
         assert refusal(place.context(tmp_path, "postgres", ref=ref)).stable_code == "own_database"
         other = place.changed("postgres", port=port)
