@@ -17,6 +17,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
+UV = Path(sys.executable).with_name("uv")
+"""Quicker than pip; not every machine has one."""
 LOADER = ROOT / "trainhouse_loader"
 SLIM = ("duckdb", "lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops", "xgboost-cpu")
 ONNX = ("numpy", "onnxruntime")
@@ -35,7 +37,22 @@ def built(scratch: Path) -> Path:
     """The loader's wheel; built from a copy, because a build leaves files beside what it builds."""
     copy = scratch / LOADER.name
     shutil.copytree(LOADER, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    uv("build", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(scratch), str(copy))
+    if UV.exists():
+        run(
+            UV,
+            "build",
+            "--quiet",
+            "--wheel",
+            "--no-build-isolation",
+            "--python",
+            sys.executable,
+            "--out-dir",
+            scratch,
+            copy,
+        )
+    else:
+        pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check")
+        run(*pip, "--no-deps", "--no-build-isolation", "--wheel-dir", scratch, copy)
     (wheel,) = scratch.glob("*.whl")
     return wheel
 
@@ -70,16 +87,20 @@ def canonical(name: str) -> str:
 
 def made(venv: Path, lock: Path, wheel: Path | None = None) -> None:
     """An environment with what `lock` says, and `wheel`."""
-    uv("venv", "--clear", "--python", sys.executable, str(venv))
-    into = ("pip", "install", "--python", str(venv / "bin" / "python"))
-    uv(*into, "--require-hashes", "-r", str(lock))
+    if UV.exists():
+        run(UV, "venv", "--quiet", "--clear", "--python", sys.executable, venv)
+        into = (UV, "pip", "install", "--quiet", "--python", venv / "bin" / "python")
+    else:
+        run(sys.executable, "-m", "venv", "--clear", venv)
+        into = (venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check")
+    run(*into, "--require-hashes", "-r", lock)
     if wheel is not None:
-        uv(*into, "--no-deps", str(wheel))
+        run(*into, "--no-deps", wheel)
 
 
-def uv(*words: str) -> None:
-    """Runs uv, and says what it said where it fails."""
-    subprocess.run([str(Path(sys.executable).with_name("uv")), "--quiet", *words], check=True)
+def run(*words: str | Path) -> None:
+    """Runs a program, and ends where it fails."""
+    subprocess.run([str(word) for word in words], check=True)
 
 
 if __name__ == "__main__":
