@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Request
 
-from app.errors import InvalidRequest, TooLarge, UnknownParameter, Violation
+from app.errors import InvalidRequest, TooLarge, UnknownParameter, Violation, bounded, step
 from app.spec.base import MAX_DEPTH
 
 
@@ -22,14 +22,22 @@ def parse_json(raw: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"The body is not UTF-8 (byte {error.start}).", code="not_utf8") from None
     _refuse_depth(text)
+    repeated: list[tuple[dict[str, Any], str]] = []
     try:
-        return json.loads(
-            text, object_pairs_hook=_once_each, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_bounded
-        )
+        document = json.loads(
+            text, object_pairs_hook=lambda pairs: _object(pairs, repeated), parse_constant=_refuse_constant,
+            parse_float=_finite, parse_int=_bounded,
+        )  # fmt: skip
     except json.JSONDecodeError as error:
         raise InvalidRequest(
             f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.", code="json_invalid"
         ) from None
+    if repeated:
+        raise InvalidRequest(
+            "The body holds a key twice.", code="duplicate_key",
+            violations=[Violation(_first(document, repeated), "duplicate_key", "this key stands twice in one object")],
+        )  # fmt: skip
+    return document
 
 
 def _refuse_depth(text: str) -> None:
@@ -52,16 +60,31 @@ def _refuse_depth(text: str) -> None:
             depth -= 1
 
 
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]], repeated: list[tuple[dict[str, Any], str]]) -> dict[str, Any]:
+    """The object of `pairs`; a key that comes again is noted in `repeated`."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise InvalidRequest(
-                "The body holds a key twice.", code="duplicate_key",
-                violations=[Violation(f"/{key[:64]}", "duplicate_key", "this key stands twice in one object")],
-            )  # fmt: skip
+            repeated.append((found, key))
         found[key] = value
     return found
+
+
+def _first(document: Any, repeated: list[tuple[dict[str, Any], str]]) -> str:
+    """The pointer of the first key, from the top, that stands twice."""
+    twice = {id(found): key for found, key in reversed(repeated)}
+    seen: list[tuple[int, Any, Any]] = [(0, "", document)]
+    place = 0
+    while id(seen[place][2]) not in twice:  # an object with a key twice, or one around it, is in the document
+        here = seen[place][2]
+        inner = here.items() if isinstance(here, dict) else enumerate(here)
+        seen += [(place, name, value) for name, value in inner if isinstance(value, dict | list)]
+        place += 1
+    steps = [twice[id(seen[place][2])]]
+    while place:
+        place, name, _ = seen[place]
+        steps.append(name)
+    return bounded("".join(map(step, reversed(steps))))
 
 
 def _refuse_constant(name: str) -> float:
@@ -96,7 +119,10 @@ async def refuse_unknown_parameters(request: Request) -> None:
         raise UnknownParameter(
             f"Unknown query parameter {unknown[0][:64]!r}.",
             hint=f"Known here: {', '.join(sorted(known)) or 'none'}.",
-            violations=[Violation(f"/query/{name[:64]}", "unknown_parameter", "not known here") for name in unknown],
+            violations=[
+                Violation(bounded(f"/query{step(name[:64])}"), "unknown_parameter", "not known here")
+                for name in unknown
+            ],
         )
 
 

@@ -33,8 +33,11 @@ def step(name: object) -> str:
 
 
 def bounded(text: object) -> str:
-    """`text` cut to a length that is safe to show; a caller's words are never echoed whole."""
-    shown = str(text).replace("\x00", "\\0")
+    """`text` cut to a length that is safe to show, NUL and what UTF-8 cannot say written out.
+
+    A caller's words are never echoed whole.
+    """
+    shown = str(text).replace("\x00", "\\0").encode(errors="backslashreplace").decode()
     return shown if len(shown) <= ECHO_LIMIT else shown[: ECHO_LIMIT - 1] + "…"
 
 

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
 
-from app.spec.base import Label, Part
+from app.spec.base import Label, Moment, Part
 
 Scope = Literal["read", "train", "review", "admin"]
 Name = Annotated[Label, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
@@ -27,7 +27,7 @@ class KeyRequest(Part):
     name: Name
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=4)]
     """`admin` includes the other three."""
-    expires_at: Annotated[AwareDatetime | None, Field(strict=False), BeforeValidator(_written_time)] = None
+    expires_at: Annotated[Moment | None, BeforeValidator(_written_time)] = None
     project_id: Annotated[str, Field(max_length=64, pattern=r"^prj_[0-9a-z]{26}$")] | None = None
     """Left out, the key speaks for the project of the key that asks."""
 

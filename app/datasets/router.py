@@ -9,13 +9,14 @@ from typing import IO, Any
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
+from python_multipart.multipart import parse_options_header
 from sqlalchemy import Engine
 from starlette.datastructures import FormData, UploadFile
 
 from app.datasets import service
 from app.datasets.schemas import Datasets, DatasetShown, Presigned, PresignRequest
 from app.db import transaction
-from app.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable, Violation
+from app.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable, Violation, bounded, step
 from app.http import (
     MAX_JSON_BYTES,
     Caller,
@@ -37,6 +38,8 @@ from app.storage import S3Store
 
 ENVELOPE_BYTES = 64 * 1024
 PRESIGNED_SECONDS = 3600
+CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1"})
+"""Of the names in a form; files are taken as they are."""
 UPLOAD_BODY = {
     "required": True,
     "content": {
@@ -70,6 +73,7 @@ async def upload_dataset(request: Request, caller: EarlyTrainer, store: StoreDep
             "The body must be multipart/form-data with a part `file`.", code="not_multipart",
             hint="curl -F file=@flights.csv …",
         )  # fmt: skip
+    _check_charset(request.headers["content-type"])
     async with request.form(max_files=1, max_fields=1, max_part_size=1_024) as form:
         file, name = _parts(form)
         return await run_in_threadpool(
@@ -83,10 +87,24 @@ async def upload_dataset(request: Request, caller: EarlyTrainer, store: StoreDep
         )
 
 
+def _check_charset(content_type: str) -> None:
+    """Refuses a form in a charset by which names could be made that no UTF-8 can say, or that cannot be read at all.
+
+    Raises:
+        InvalidRequest: `unknown_charset`
+    """
+    said = parse_options_header(content_type)[1].get(b"charset", b"utf-8").decode("latin-1")
+    if said.lower() not in CHARSETS:
+        raise InvalidRequest(
+            f"A form in the charset {bounded(said)!r} is not read here.", code="unknown_charset",
+            hint="Send it in utf-8, and leave the charset out.",
+        )  # fmt: skip
+
+
 def _parts(form: FormData) -> tuple[UploadFile, str | None]:
     file, name = form.get("file"), form.get("name")
     unknown = sorted(set(form) - {"file", "name"})
-    faults = [Violation(f"/{part[:64]}", "extra_forbidden", "no such part is known here") for part in unknown]
+    faults = [Violation(bounded(step(part[:64])), "extra_forbidden", "no such part is known here") for part in unknown]
     if not isinstance(file, UploadFile):
         faults.append(Violation("/file", "missing", "a part `file` with a file name is needed"))
     if name is not None and not isinstance(name, str):

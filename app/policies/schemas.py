@@ -3,18 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.spec.base import Part, Slug, Text, misfit
+from app.spec.base import Moment, Part, Slug, Text, misfit
 from app.spec.decision import Gate
 
 MOST_CANDIDATES = 1_000
-
-
-def _in_range(at: datetime) -> datetime:
-    if not 1970 <= at.year <= 9998:  # beyond it, time zones overflow
-        raise ValueError("must lie between 1970 and 9998")
-    return at
 
 
 class PolicyRequest(Part):
@@ -68,7 +62,7 @@ class ReplayRequest(Part):
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "late-flights"}]})
 
     model: Slug | None = None
-    created_after: Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_range)] | None = None
+    created_after: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=MOST_CANDIDATES)] = 200
 
 

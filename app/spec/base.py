@@ -1,9 +1,10 @@
 """What every part of a spec shares: strictness, names, limits."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from app.errors import Violation, bounded, step
@@ -60,6 +61,14 @@ def exact(value: Any) -> Any:
     return value
 
 
+def in_range(at: datetime) -> datetime:
+    """`at` itself; raises ValueError for years at which a change of the time zone would leave the calendar."""
+    if not 1970 <= at.year <= 9998:
+        raise ValueError("must lie between 1970 and 9998")
+    return at
+
+
+Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(in_range)]
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,62}$")]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 Column = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(no_nul)]

@@ -115,6 +115,7 @@ def test_a_key_ends_when_it_expires(api: TestClient, admin: dict[str, str], tena
     {"name": "k", "scopes": ["read", "read"]}, {"name": "k", "scopes": "read"}, {"name": 5, "scopes": ["read"]},
     {"name": "k", "scopes": ["read"], "expires_at": "2020-01-01T00:00:00Z"}, {"name": "k", "scopes": ["read"], "expires_at": 5},
     {"name": "k", "scopes": ["read"], "expires_at": "2030-01-01T00:00:00"}, {"name": "k", "scopes": ["read"], "expires_at": "9999"},
+    {"name": "k", "scopes": ["read"], "expires_at": "9999-12-31T23:59:59-12:00"},
     {"name": "a\u0000b", "scopes": ["read"]}, {"name": "a\u202eb", "scopes": ["read"]}, {"name": "x" * 1_000, "scopes": ["read"]},
     {"name": "k", "scopes": ["read"], "digest": "x"}, {"name": "k", "scopes": ["read"], "project_id": "prj_x"},
 ])  # fmt: skip

@@ -93,6 +93,19 @@ def test_a_form_that_is_none_is_refused(tenant: Tenant, rest: dict[str, Any]):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\na\n1\n\r\n--b--\r\n'
+
+
+@pytest.mark.parametrize(("charset", "status"), [
+    ("utf-8", 201), ("ISO-8859-1", 201), ("undefined", 422), ("idna", 422), ("utf-7", 422), ("no-such-charset", 422), ("hex", 422),
+])  # fmt: skip
+def test_a_form_in_an_unheard_of_charset_is_refused(tenant: Tenant, charset: str, status: int):
+    headers = {"Content-Type": f"multipart/form-data; charset={charset}; boundary=b"}
+    answer = tenant.call("POST", "/v1/datasets", content=FORM, headers=headers)
+    assert answer.status_code == status, answer.text
+    assert status == 201 or answer.json()["code"] == "unknown_charset"
+
+
 def test_the_same_upload_with_the_same_key_is_one_data_set(tenant: Tenant):
     first, second = (upload(tenant, headers={"Idempotency-Key": "once"}) for _ in range(2))
     assert first.json() == second.json()

@@ -38,6 +38,7 @@ BODIES: list[tuple[str, bytes, set[int]]] = [
     ("2^63", b'{"a":9223372036854775808}', {400}), ("a duplicate key", b'{"a":1,"a":2}', {400}), ("depth", b"[" * 100_000, {413}),
     ("UTF-16", '{"a":1}'.encode("utf-16"), {400}), ("a byte order mark", b"\xef\xbb\xbf{}", {400}), ("10 MB", b" " * 10_000_000, {413}),
     ("a lone surrogate", b'{"name":"\\ud800","reason":"\\ud800","model":"\\ud800"}', {400, 422}),
+    ("a lone surrogate for a key", rb'{"\ud800":1}', {400, 422}), ("two of them", rb'{"\ud800":1,"\ud800":2}', {400}),
     ("a NUL", b'{"name":"a\\u0000b","reason":"a\\u0000b","model":"a\\u0000b"}', {422}),
     ("a million characters", b'{"name":"' + b"x" * 1_000_000 + b'"}', {413}), ("an unknown field", b'{"tenant_id":"x"}', {422}),
     ("a field of another", b'{"status":"succeeded","attempt":0}', {422}), ("a long unknown field", b'{"' + b"k" * 100_000 + b'":1}', {422}),

@@ -59,6 +59,7 @@ def test_a_body_that_cannot_be_read_is_400(code: str):
 def test_a_callers_words_are_cut():
     assert len(bounded("x" * 10_000)) == errors.ECHO_LIMIT
     assert bounded("a\x00b") == "a\\0b"
+    assert bounded("a\ud800b") == "a\\ud800b"
 
 
 def test_a_pointer_leads_into_the_document_and_not_into_the_schema():

@@ -39,6 +39,23 @@ def test_what_no_contract_allows_is_refused(raw: bytes, code: str):
     assert refused.value.stable_code == code
 
 
+@pytest.mark.parametrize(("raw", "pointer"), [
+    (rb'{"a":1,"a":2}', "/a"), (rb'{"x":[{},{"a/b":1,"c~":{"d":1},"a/b":3}]}', "/x/1/a~1b"), (rb'{"\ud800":1,"\ud800":2}', "/\\ud800"),
+    (rb'[{"a":{"b":1,"b":2}}, {"c":1,"c":2}]', "/1/c"), (rb'{"a":{"b":1,"b":2},"a":3}', "/a"), (rb'{"a":1,"a":2,"b":3,"b":4}', "/a"),
+])  # fmt: skip
+def test_a_key_that_stands_twice_is_pointed_at(raw: bytes, pointer: str):
+    with pytest.raises(InvalidRequest) as refused:
+        parse_json(raw)
+    assert [fault.pointer for fault in refused.value.violations] == [pointer]
+
+
+def test_many_keys_that_stand_twice_under_a_long_one_are_found_without_writing_all_paths():
+    raw = b'{"' + b"k" * 100_000 + b'":[' + b"{}," * 40_000 + b'{"a":1,"a":2}]}'
+    with pytest.raises(InvalidRequest) as refused:
+        parse_json(raw)
+    assert len(refused.value.violations[0].pointer) == 200
+
+
 @pytest.mark.parametrize("raw", [b"[" * 100_000, b'{"a":' * 100_000, b"[" * 21 + b"]" * 21])
 def test_a_deep_document_is_refused_before_it_is_parsed(raw: bytes):
     with pytest.raises(TooLarge):
