@@ -275,8 +275,10 @@ class Split(Part):
     test: Share = 0.15
     seed: Seed = 42
     column: Column | None = None
-    """`predefined`: holds train | validation | test. `time`, `group`, `hash`: the column to divide by."""
+    """`predefined`: holds train | validation | test. `time`, `group`, `hash`: the column to divide by. No other method
+    takes one; `auto` goes by `task.time_column` and `task.group_column`."""
     gap: Annotated[str, Field(pattern=r"^[0-9]{1,6}(s|m|h|d)$")] | None = None
+    """Between the parts in time, rows that are in none: a whole number of seconds, minutes, hours or days, as `12h`."""
     tested_rows: Literal["keep_out", "allow"] = "keep_out"
     """`keep_out`: a row, by `task.id_columns`, that an earlier version was tested on is never trained on."""
 
@@ -289,6 +291,10 @@ class Split(Part):
             raise ValueError("train, validation and test must each be above 0")
         if self.method == "predefined" and self.column is None:
             raise misfit("method predefined needs column", "column")
+        if self.column is not None and self.method in {"auto", "random", "stratified"}:
+            instead = {"auto": "name method time, group, hash or predefined beside it, or set task.time_column or "
+                               "task.group_column instead"}.get(self.method, "leave one of the two out")  # fmt: skip
+            raise misfit(f"method {self.method} does not divide by a column; {instead}", "column")
         if self.gap is not None and self.method not in {"time", "auto"}:
             raise misfit("gap goes with method time", "gap")
         return self

@@ -24,7 +24,9 @@ def spec(**parts: dict[str, Any]) -> dict[str, Any]:
     [
         ({"task": {"id_columns": ["id", "y"]}}, "/task/id_columns/1"),
         ({"task": {"group_column": "y"}}, "/task/group_column"),
-        ({"split": {"column": "y"}}, "/split/column"),
+        ({"split": {"method": "group", "column": "y"}}, "/split/column"),
+        *(({"split": {"method": method, "column": "a"}}, "/split/column") for method in ("auto", "random", "stratified")),
+        ({"split": {"column": "a"}, "task": {"time_column": "t"}}, "/split/column"),
         ({"data": {"sources": {"t": TABLE}, "features": {"exclude": ["a", "b", "y"]}}}, "/data/features/exclude/2"),
         ({"data": {"sources": {"t": TABLE, "u": TABLE}}}, "/data/features/sql"),
         ({"data": {"sources": {"t": TABLE, "s": {**STORE, "entities": "s"}}}}, "/data/sources/s/entities"),
