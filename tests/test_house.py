@@ -121,7 +121,7 @@ def test_what_has_succeeded_was_rejected_or_cancelled_stays_so():
 
 
 CLAIMS = {
-    ("app/moves.py", "move_job"), ("app/jobs/submission.py", "_accept"), ("workers/clerk.py", "claim"),
+    ("app/moves.py", "move_job"), ("app/jobs/submission.py", "_accept"), ("workers/clerk.py", "_taken"),
 }  # fmt: skip
 """Who writes a job's status: the door, the birth of a job, and the claim that must be one statement."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, case, func, or_, select, update
+from sqlalchemy import Engine, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app import events
@@ -23,6 +23,14 @@ from workers.loading import counted_from
 from workers.onward import Settlement, begin, keep, let_go, note, onward, record
 
 SECOND = func.make_interval(0, 0, 0, 0, 0, 0, 1)
+FREE = or_(Job.lease_until.is_(None), Job.lease_until < func.now())
+DUE = and_(
+    Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]), Job.waits_on.is_(None), Job.cancel_requested_at.is_(None),
+    Job.due_at <= func.now(), FREE,
+)  # fmt: skip
+"""The jobs that a worker may take now."""
+TURN = (Job.priority.desc(), Job.due_at)
+"""Whose turn it is first: the highest priority, and of one priority what has been due the longest."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +50,27 @@ class Claim:
 
 def claim(engine: Engine, job_id: str, *, owner: str, lease_seconds: float) -> Claim | None:
     """Takes the job's lease, or None where there is nothing to take: it ended, it waits, or somebody holds it."""
+    with transaction(engine) as session:
+        return _taken(session, job_id, owner=owner, lease_seconds=lease_seconds)
+
+
+def claim_next(engine: Engine, rung_for: str, *, owner: str, lease_seconds: float) -> Claim | None:
+    """Takes the lease of the job whose turn it is, or None where no job is to be had.
+
+    Bells hang in a list in the order of their ringing, so what came first would go first: a bell says that there is
+    work, and the rows say which. `rung_for`, the job that it was rung for, is taken where no other is free to be locked.
+    """
+    turn = select(Job.id).where(DUE).order_by(*TURN).limit(1).with_for_update(skip_locked=True)
+    with transaction(engine) as session:
+        return _taken(session, session.scalar(turn) or rung_for, owner=owner, lease_seconds=lease_seconds)
+
+
+def _taken(session: Session, job_id: str, *, owner: str, lease_seconds: float) -> Claim | None:
     # An owner still named is one that was lost: only then, and at first, does another attempt begin.
     begun = case((or_(Job.attempt == 0, Job.lease_owner.is_not(None)), Job.attempt + 1), else_=Job.attempt)
     taking = (
         update(Job)
-        .where(
-            Job.id == job_id,
-            Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]),
-            Job.waits_on.is_(None),
-            Job.cancel_requested_at.is_(None),
-            Job.due_at <= func.now(),
-            or_(Job.lease_until.is_(None), Job.lease_until < func.now()),
-        )
+        .where(Job.id == job_id, DUE)
         .values(
             status=JobStatus.RUNNING, status_reason=None, fence=Job.fence + 1, attempt=begun,
             strikes=Job.strikes + 1, lease_owner=owner, lease_until=func.now() + SECOND * lease_seconds, rung_at=None,
@@ -64,17 +81,16 @@ def claim(engine: Engine, job_id: str, *, owner: str, lease_seconds: float) -> C
             func.extract("epoch", func.now() - counted_from(job_id)).label("seconds_used"),
         )
     )  # fmt: skip
-    with transaction(engine) as session:
-        row = session.execute(taking).one_or_none()
-        if row is None:
-            return None
-        events.notify_stream(session, job_id=job_id, project_id=row.project_id)
-        if row.attempt > 1:
-            note(session, job_id, f"attempt {row.attempt} begins on {owner}", level="warning")
-        return Claim(
-            job_id, row.project_id, row.model, owner, row.fence, row.attempt, row.strikes, row.spec,
-            float(row.seconds_used),
-        )  # fmt: skip
+    row = session.execute(taking).one_or_none()
+    if row is None:
+        return None
+    events.notify_stream(session, job_id=job_id, project_id=row.project_id)
+    if row.attempt > 1:
+        note(session, job_id, f"attempt {row.attempt} begins on {owner}", level="warning")
+    return Claim(
+        job_id, row.project_id, row.model, owner, row.fence, row.attempt, row.strikes, row.spec,
+        float(row.seconds_used),
+    )  # fmt: skip
 
 
 def held(session: Session, claim: Claim) -> Job:

@@ -1,6 +1,7 @@
 """Turns rows into bells: wakes on NOTIFY, polls as a backup, and takes back what lost workers held.
 
-Several may run: what to ring is chosen under SKIP LOCKED, and a bell too many does nothing.
+Several may run: what to ring is chosen under SKIP LOCKED. A bell for a job says that one is due, and which one it
+becomes is the rows' to say when it is heard; a bell too many finds nothing to do.
 """
 
 import random
@@ -31,7 +32,7 @@ from app.states import JobStatus, TrialStatus
 from app.tables import Delivery, IdempotencyKey, Job, Trial
 from app.telemetry import configure_logs
 from workers import clerk, standing
-from workers.clerk import SECOND
+from workers.clerk import DUE, FREE, SECOND, TURN
 from workers.main import celery as celery_app
 
 log = structlog.get_logger()
@@ -133,21 +134,11 @@ class Dispatcher:
             self._ring([("trainhouse.clear_garbage", "pipeline", "garbage")])
 
 
-_FREE = or_(Job.lease_until.is_(None), Job.lease_until < func.now())
-
-
 def _job_bells(session: Session, most: int) -> list[Bell]:
     if most <= 0:
         return []
     stale = or_(Job.rung_at.is_(None), Job.rung_at < func.now() - SECOND * RING_AGAIN_SECONDS)
-    due = (
-        select(Job.id)
-        .where(
-            Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]), Job.waits_on.is_(None), Job.due_at <= func.now(),
-            _FREE, stale,
-        )
-        .order_by(Job.priority.desc(), Job.due_at).limit(most).with_for_update(skip_locked=True)
-    )  # fmt: skip
+    due = select(Job.id).where(DUE, stale).order_by(*TURN).limit(most).with_for_update(skip_locked=True)
     ids = list(session.scalars(due))
     if ids:
         session.execute(update(Job).where(Job.id.in_(ids)).values(rung_at=func.now()))
@@ -190,7 +181,7 @@ def _delivery_bells(session: Session, most: int) -> list[Bell]:
 
 def _end_lost(session: Session) -> None:
     """Ends what no worker will end: cancelled jobs whose worker is gone, and searches past the job's seconds."""
-    cancelling = select(Job).where(Job.status == JobStatus.CANCELLING, _FREE).with_for_update(skip_locked=True)
+    cancelling = select(Job).where(Job.status == JobStatus.CANCELLING, FREE).with_for_update(skip_locked=True)
     for job in session.scalars(cancelling):
         jobs.end_cancelled(session, job)
     clerk.end_late_searches(session)

@@ -56,15 +56,15 @@ BREAKAGE_PAUSE_SECONDS = 1.0
 
 
 def run_job(room: Room, job_id: str) -> None:
-    """Takes the job if it can be taken, and carries it as far as it goes. Raises nothing."""
+    """Takes the job whose turn it is, rung for or not, and carries it as far as it goes. Raises nothing."""
     try:
-        claim = clerk.claim(room.engine, job_id, owner=room.owner, lease_seconds=room.settings.lease_seconds)
+        claim = clerk.claim_next(room.engine, job_id, owner=room.owner, lease_seconds=room.settings.lease_seconds)
     except DatabaseUnavailable:
         log.warning("claim_without_database", job_id=job_id)
         return
     if claim is None:
         return
-    bound = log.bind(job_id=job_id, fence=claim.fence)
+    bound = log.bind(job_id=claim.job_id, fence=claim.fence)
     try:
         _carry(room, claim)
     except LeaseLost:

@@ -31,7 +31,7 @@ def _guarded(module: str, function: str, job_id: Any) -> None:
 
 @celery.task(name="trainhouse.run_job")  # type: ignore[untyped-decorator]  # celery has no types
 def run_job(job_id: str) -> None:
-    """Carries a job as far as it goes."""
+    """Carries the job whose turn it is as far as it goes; the bell was rung for `job_id`."""
     _guarded("workers.pipeline", "run_job", job_id)
 
 

@@ -165,6 +165,8 @@ class Resources(Part):
     max_seconds: Annotated[int, Field(ge=1, le=604_800)] = 86_400
     """Of work, from the job's start, or from its last retry or review: a person's time to decide is not the job's."""
     priority: Annotated[int, Field(ge=0, le=9)] = 5
+    """A free worker takes the job of the highest priority, and of one priority what has been due the longest. What runs
+    is not stopped for it."""
 
 
 class Reproducibility(Part):
