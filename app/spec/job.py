@@ -142,6 +142,25 @@ class JobSpec(Part):
             raise misfit(message, "training", "monotone")
         return self
 
+    @model_validator(mode="after")
+    def a_search_has_a_budget(self) -> "JobSpec":
+        """What says how to search is of no use where strategy auto has no budget, and so searches nothing."""
+        tuning = self.tuning
+        if tuning.strategy != "auto" or tuning.max_trials is not None or tuning.max_seconds is not None:
+            return self
+        asked = {
+            "space": bool(tuning.space), "patience": tuning.patience is not None,
+            "trial_seconds": tuning.trial_seconds is not None, "ensemble": tuning.ensemble not in {"auto", 1},
+        }  # fmt: skip
+        for field in (name for name, given in asked.items() if given):
+            message = (
+                f"tuning.{field} is for a search, and without a budget nothing is searched: give tuning.max_trials or "
+            )
+            raise misfit(
+                message + "tuning.max_seconds, or set tuning.strategy (to none, to leave it as it is)", "tuning", field
+            )
+        return self
+
     def own_algorithm(self) -> str:
         """What the train stage fits."""
         return self.training.algorithm if self.training.algorithm != "auto" else DEFAULT_ALGORITHM

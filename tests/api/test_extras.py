@@ -17,7 +17,8 @@ SPEC = {"model": "a-model", "task": {"target": "y"}}
 ASKS = {
     "/training/algorithm": ("xgboost", {"training": {"algorithm": "xgboost"}}),
     "/tuning/space/algorithm/choices/1": (
-        "catboost", {"tuning": {"space": {"algorithm": {"type": "categorical", "choices": ["lightgbm", "catboost"]}}}},
+        "catboost",
+        {"tuning": {"max_trials": 5, "space": {"algorithm": {"type": "categorical", "choices": ["lightgbm", "catboost"]}}}},
     ),
     "/tuning/sampler": ("gp", {"tuning": {"strategy": "bayesian", "sampler": "gp"}}),
     "/registration/exports/0": ("onnx", {"registration": {"exports": ["onnx"]}}),

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics as reference
 
+from app.errors import InvalidSpec
 from tests.learning import codes
 from tests.modelling import after, context, matrix, searched, trained
 from workers.context import DeploymentRequested, FanOut, Refused, Skipped, TrialResult
@@ -49,6 +50,24 @@ def test_tune_is_skipped_without_a_search_and_the_trained_model_goes_on(tmp_path
     assert outcome.output["source"] == "train"
     assert outcome.facts == {"best_trial": None}
     assert ctx.workspace.get("model").read_bytes() == ctx.workspace.get("model_train").read_bytes()
+
+
+@pytest.mark.parametrize(("tuning", "word"), [({}, "budget"), ({"strategy": "none", "patience": 3}, "none")])
+def test_a_search_of_nothing_says_why(tmp_path, tuning, word):
+    outcome = tune.run(trained(context(tmp_path, matrix("binary"), {"tuning": tuning})))
+    assert word in outcome.reason
+    assert ("strategy is none" in outcome.reason) == (tuning != {})
+
+
+@pytest.mark.parametrize("bound", [{"max_model_bytes": 10}, {"max_predict_ms": 1e-6}])
+def test_a_model_without_a_search_keeps_to_the_constraints_too(tmp_path, bound):
+    ctx = trained(context(tmp_path, matrix("binary"), {"tuning": {"strategy": "none", "constraints": bound}}))
+    with pytest.raises(InvalidSpec) as caught:
+        tune.run(ctx)
+    assert caught.value.stable_code == "constraints_unmet"
+    kept = {"max_model_bytes": 10_000_000, "max_predict_ms": 10_000.0}
+    ctx = trained(context(tmp_path / "kept", matrix("binary"), {"tuning": {"constraints": kept}}))
+    assert isinstance(tune.run(ctx), Skipped)
 
 
 def test_tune_asks_for_trials_and_then_takes_the_best(tmp_path):

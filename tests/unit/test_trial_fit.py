@@ -89,7 +89,10 @@ def test_progress_is_shown_often(tmp_path):
 
 
 def test_a_trial_ends_by_its_own_time(tmp_path):
-    spec = {"tuning": {"trial_seconds": 1}, "training": {"max_iterations": 100_000, "early_stopping_rounds": None}}
+    spec = {
+        "tuning": {"trial_seconds": 1, "max_trials": 1},
+        "training": {"max_iterations": 100_000, "early_stopping_rounds": None},
+    }
     began = time.monotonic()
     fit = run_trial(context(tmp_path, matrix("binary", rows=2_000), spec), params=PARAMS, history=())
     assert time.monotonic() - began < 30

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.errors import InvalidSpec
 from trainhouse_loader.models import ensemble
 from trainhouse_loader.models.finish import Finish
 from workers.context import Context, Done, FanOut, Skipped, Warned
@@ -16,6 +17,10 @@ from workers.search.insight import insight
 from workers.search.plan import Plan, planned
 
 STATES = ("complete", "pruned", "failed", "lost")
+WHY_NOT = {
+    "none": "tuning.strategy is none", "auto": "there is no budget to search in: neither tuning.max_trials nor tuning.max_seconds is set",
+}  # fmt: skip
+"""By strategy, why nothing is searched."""
 UNTIMELY = frozenset({"no_time", "timed_out"})
 
 
@@ -53,7 +58,12 @@ def run(ctx: Context) -> Done | FanOut:
 
 
 def _skipped(ctx: Context, trained: Mapping[str, Any]) -> Skipped:
-    """The train stage's model goes on, finished where the spec asks for it."""
+    """The train stage's model goes on, finished where the spec asks for it; raises `constraints_unmet`, as a search does."""
+    if not ctx.spec.tuning.constraints.hold(trained["facts"]):
+        raise InvalidSpec(
+            "The model does not keep to tuning.constraints.", code="constraints_unmet",
+            hint="Raise the bounds, train a smaller model, or give tuning.max_trials to search among smaller ones.",
+        )  # fmt: skip
     finish = finish_for(ctx, (only_trained(ctx),))
     path = ctx.workspace.get("model_train")
     if finish != Finish():
@@ -64,7 +74,7 @@ def _skipped(ctx: Context, trained: Mapping[str, Any]) -> Skipped:
     return Skipped(
         summary={"strategy": "none"},
         output={"source": "train", "number": None, **kept, "spread": None, "refit": False, "members": []},
-        facts={"best_trial": None}, reason="tuning.strategy is none",
+        facts={"best_trial": None}, reason=WHY_NOT[ctx.spec.tuning.strategy],
     )  # fmt: skip
 
 
