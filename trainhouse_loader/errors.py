@@ -4,8 +4,8 @@ The whole tree is in `app.errors`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 ECHO_LIMIT = 200
 
@@ -62,6 +62,14 @@ class TrainhouseError(Exception):
         self.violations = violations or []
         self.retry_after_seconds = retry_after_seconds
         super().__init__(self.detail)
+
+    def under(self, pointer: str) -> Self:
+        """This error, each violation led to from `pointer`; one without violations gets one there, which says it all."""
+        self.violations = [
+            each if (each.pointer + "/").startswith(pointer + "/") else replace(each, pointer=pointer + each.pointer)
+            for each in self.violations
+        ] or [Violation(pointer, self.stable_code, self.detail, self.hint)]
+        return self
 
     def document(self) -> dict[str, Any]:
         """The error as the part of a problem document that does not depend on HTTP."""

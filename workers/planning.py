@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
-from app.errors import CallerError, Violation
+import pyarrow.parquet as pq
+
+from app.errors import CallerError, InvalidData, Violation
 from app.spec.job import JobSpec
 from app.states import STAGES
-from workers import estimates, reuse
+from workers import estimates, misfits, reuse
 from workers.context import Context, Done
 from workers.estimates import Size
 from workers.exporting import unexportable
@@ -15,11 +17,15 @@ from workers.fitting import rows as fitting_rows
 from workers.matrix import encoding
 from workers.memory import total_bytes
 from workers.quality.findings import ORDER
+from workers.quality.survey import Rows
 from workers.search.facts import facts_of
 from workers.search.plan import planned
-from workers.stages import ingest, split, validate
+from workers.stages import ingest, split, transform, validate
 from workers.stages.validate import Survey
-from workers.table import columns
+from workers.table import columns, targets
+from workers.table.batches import Source
+from workers.table.targets import Target
+from workers.trainers.scaling import not_negative
 
 T = TypeVar("T")
 DIVIDING = {"/split/column", "/task/group_column", "/task/time_column", "/task/target"}
@@ -99,18 +105,41 @@ def _look(draft: Draft, ctx: Context, keys: dict[str, reuse.Key], *, may_split: 
     draft.tried("train", lambda: fitting_rows.check_metrics(ctx.spec, target.task_type))
     draft.tried("train", lambda: fitting_rows.check_finish(ctx.spec, target.task_type))
     draft.tried("train", lambda: fitting_rows.check_columns(ctx))
+    draft.tried("train", lambda: misfits.check_task(ctx.spec, target.task_type))
+    draft.tried("train", lambda: misfits.check_monotone(ctx.spec, seen.types))
     if "onnx" in ctx.spec.registration.exports:
         types = columns.from_output(draft.outputs["validate"]["features"])
         kinds = {name: step.kind for step, names in encoding.plan(ctx.spec, types) for name in names}
         draft.tried("train", lambda: unexportable.refuse(kinds, ctx.spec.fitted_algorithms()))
     ctx.progress(2, 3)
-    if not may_split or not len(seen.kept):
-        return
-    keys["split"] = reuse.key_of("split", ctx)
-    done = draft.tried("split", lambda: split.run(ctx))
-    if done is not None:
-        draft.outputs["split"] = dict(done.output)
-        keys["transform"] = reuse.key_of("transform", ctx)
+    rows = taught = seen.kept
+    if may_split and len(rows):
+        keys["split"] = reuse.key_of("split", ctx)
+        done = draft.tried("split", lambda: split.run(ctx))
+        if done is not None:
+            draft.outputs["split"] = dict(done.output)
+            keys["transform"] = reuse.key_of("transform", ctx)
+            divided = pq.read_table(ctx.workspace.get("split"), columns=["row", "part"])
+            rows = divided.column("row").to_numpy()
+            taught = rows[divided.column("part").to_numpy() != "test"]
+    _look_at_numbers(draft, ctx, rows, taught, target=target)
+
+
+def _look_at_numbers(draft: Draft, ctx: Context, rows: Rows, taught: Rows, *, target: Target) -> None:
+    """Weights of `rows` that are none, and targets of the rows `taught` that are no counts, where counts are to be learned."""
+    task, path = ctx.spec.task, ctx.workspace.get("snapshot")
+    weight = task.weight_column
+    if weight is not None and len(rows):
+        draft.tried("transform", lambda: transform.weights(Source(path, rows), weight))
+    if ctx.spec.training.objective == "poisson" and not target.classes:
+        draft.tried("train", lambda: _check_counts(Source(path, taught), task.target, target))
+
+
+def _check_counts(source: Source, name: str, target: Target) -> None:
+    try:
+        not_negative(targets.encode(source.table([name]).column(0), target))
+    except InvalidData as error:
+        raise error.under("/training/objective") from None
 
 
 def _failing(fault: Violation) -> dict[str, Any]:

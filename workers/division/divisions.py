@@ -229,7 +229,7 @@ def _in_order(plan: Plan, spec: JobSpec, table: Divided, strata: Labels, alike: 
     split = spec.split
     if plan.time is None:
         said = table.column(str(plan.given))
-        return partition.predefined(said, strata, seed=split.seed, name=str(plan.given), units=alike)
+        return partition.predefined(said, strata, rows=table.rows, seed=split.seed, name=str(plan.given), units=alike)
     shares, column = (split.train, split.validation, split.test), table.column(plan.time)
     times, gap = chronology.clock(column, name=plan.time), chronology.width(split.gap, column)
     if plan.group is None:

@@ -144,16 +144,18 @@ def _imbalance(parts: Parts, strata: Labels, shares: Shares) -> float:
     return float(np.abs(held - ideal).sum() / len(parts))
 
 
-def predefined(column: pa.ChunkedArray, strata: Labels, *, seed: int, name: str, units: Labels | None = None) -> Parts:
+def predefined(
+    column: pa.ChunkedArray, strata: Labels, *, rows: Labels, seed: int, name: str, units: Labels | None = None
+) -> Parts:
     """(rows,) What the column says; without validation rows, 15/85 of train are drawn, by `strata`, `units` whole.
 
     Raises:
-        InvalidData: `bad_split_value`.
+        InvalidData: `bad_split_value`; the row that it shows is one of `rows`, their positions in the snapshot.
     """
     words = pc.utf8_lower(pc.utf8_trim_whitespace(column.cast(pa.large_string())))
     places = pc.index_in(words, value_set=pa.array(list(SPELLINGS), pa.large_string()))
     if places.null_count:
-        row = int(np.flatnonzero(places.is_null().to_numpy())[0])
+        row = int(rows[np.flatnonzero(places.is_null().to_numpy())[0]])
         raise InvalidData(f"{places.null_count:,} values of the column {bounded(name)!r} are none of {', '.join(PARTS)} "
                           f"(row {row}).", code="bad_split_value", hint="Say a part for every row.")  # fmt: skip
     parts = np.array(list(SPELLINGS.values()), dtype=np.int8)[places.to_numpy()]

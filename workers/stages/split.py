@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app.errors import InvalidData, bounded
+from app.spec.job import JobSpec
 from trainhouse_loader.mixing import Hashes
 from workers.context import Context, Done, Warned
 from workers.division import certificate, partition, rowkeys, tested
@@ -46,11 +47,14 @@ def run(ctx: Context) -> Done:
     kept = pq.read_table(ctx.workspace.get("kept")).column("row").to_numpy()
     table = Divided(ctx.workspace.get("snapshot"), kept, np.zeros(len(kept), dtype=np.int8))
     y = targets.encode(table.column(ctx.spec.task.target), target)
-    plan = chosen(ctx.spec, snapshot.names(table.path))
     past = tested.earlier(ctx)
-    division = divide(plan, ctx.spec, table, y=y, target=target, past=past)
-    _require_parts(division.parts, plan.method)
-    warned = _check_classes(division.parts, y, target, plan.method)
+    try:
+        plan = chosen(ctx.spec, snapshot.names(table.path))
+        division = divide(plan, ctx.spec, table, y=y, target=target, past=past)
+        _require_parts(division.parts, plan.method)
+        warned = _check_classes(division.parts, y, target, plan.method)
+    except InvalidData as error:
+        raise error.under(_blamed(error.stable_code, ctx.spec)) from None
     used = division.parts != partition.NOWHERE
     final = replace(
         _put(ctx, kept[used], division.parts[used], None if division.units is None else division.units[used]),
@@ -69,6 +73,17 @@ def run(ctx: Context) -> Done:
     return Done(summary=summary, output={"method": plan.method, "rows": document["rows"], "certificate": document,
                                          "tested_before": sorted(blob.digest for blob in ctx.tested)},
                 warnings=(*warned, *_warnings(document), *_coarse(plan, division)))  # fmt: skip
+
+
+def _blamed(code: str, spec: JobSpec) -> str:
+    """The pointer to what decides about a division that cannot be."""
+    by_column = "/split/column" if spec.split.column is not None else "/task/time_column"
+    places = {
+        "gap_needs_times": "/split/gap", "split_column_missing": "/split/column", "class_missing": "/split/method",
+        "empty_part": by_column if spec.split.method == "predefined" else "/split",
+        "too_few_groups": by_column if spec.split.column is not None else "/task/group_column",
+    }  # fmt: skip
+    return places.get(code, by_column)
 
 
 def certified(

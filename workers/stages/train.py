@@ -2,6 +2,7 @@
 
 from trainhouse_loader.encoding.encoder import load as load_encoder
 from trainhouse_loader.models import ensemble
+from workers import misfits
 from workers.context import Context, Done, Warned
 from workers.exporting import unexportable
 from workers.fitting import folds as folding
@@ -24,10 +25,13 @@ def run(ctx: Context) -> Done:
     this job, for its trials too.
 
     Raises:
-        InvalidSpec: `not_exportable`, where an export is asked for that cannot hold what was learned.
+        InvalidSpec: see `workers.misfits`; `not_exportable`, where an export is asked for that cannot hold what was learned.
         InvalidData, InvalidSpec, MachineError, DeadlineExceeded: see `workers.fitting`.
     """
     check_columns(ctx)
+    said = ctx.outputs["validate"]
+    misfits.check_task(ctx.spec, said["task_type"])
+    misfits.check_monotone(ctx.spec, dict(said["features"]))
     if "onnx" in ctx.spec.registration.exports:
         encoder = load_encoder(ctx.workspace.get("encoder"))
         unexportable.refuse(unexportable.kinds_of(encoder), ctx.spec.fitted_algorithms())

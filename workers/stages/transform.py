@@ -42,7 +42,7 @@ def run(ctx: Context) -> Done:
     part = pc.index_in(divided.column("part"), value_set=pa.array(PARTS)).to_numpy().astype(np.int8)
     source = Source(ctx.workspace.get("snapshot"), divided.column("row").to_numpy(), said.get("readings", {}))
     y = targets.encode(source.table([task.target]).column(0), target)
-    weight = weights(source.table([task.weight_column]), task.weight_column) if task.weight_column else None
+    weight = weights(source, task.weight_column) if task.weight_column else None
     with limited(ctx.threads):
         encoder, crossed = learned(ctx, source, y, train=part == 0, types=types, target=target)
         ctx.progress(1, 2)
@@ -120,19 +120,24 @@ def _traced(ctx: Context, encoder: Encoder) -> dict[str, str]:
     return {bounded(name): bounded(column) for name, column in pairs[:SHOWN_FEATURES]}
 
 
-def weights(table: pa.Table, name: str) -> Floats:
+def weights(source: Source, name: str) -> Floats:
     """(rows,) The weight of each row.
 
     Raises:
         InvalidData: `bad_weight`, where one is missing, negative, infinite or no number, or all are 0.
     """
-    column = table.column(name)
+    column = source.table([name]).column(name)
     if column.type not in (pa.int64(), pa.float64()):
-        raise InvalidData(f"The weight column {bounded(name)!r} holds no numbers.", code="bad_weight")
+        raise _bad_weight(name, "no numbers")
     found = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
     wrong = ~(np.isfinite(found) & (found >= 0))
     if wrong.any() or not found.any():
-        where = f" (row {int(np.flatnonzero(wrong)[0])})" if wrong.any() else ""
-        raise InvalidData(f"The weight column {bounded(name)!r} holds values that are no weights{where}.", code="bad_weight",
-                          hint="Weights are numbers from 0, not all 0, and none is missing.")  # fmt: skip
+        where = f" (row {int(source.rows[np.flatnonzero(wrong)[0]])})" if wrong.any() else ""
+        raise _bad_weight(name, f"values that are no weights{where}")
     return found
+
+
+def _bad_weight(name: str, what: str) -> InvalidData:
+    error = InvalidData(f"The weight column {bounded(name)!r} holds {what}.", code="bad_weight",
+                        hint="Weights are numbers from 0, not all 0, and none is missing.")  # fmt: skip
+    return error.under("/task/weight_column")
