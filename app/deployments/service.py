@@ -1,6 +1,6 @@
 """Asks deployers to serve versions, hears what they report, and moves a target's aliases when it is time."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from app.deployments.schemas import Reported, RollbackRequest
 from app.errors import Conflict, NotFound
 from app.ids import new_id
 from app.states import DEPLOYMENT_MOVES, DeploymentState
-from app.tables import AliasMove, Deployment
+from app.tables import AliasMove, Deployment, ModelVersion
 
 UNDER_WAY = (DeploymentState.REQUESTED, DeploymentState.ACCEPTED)
 ACKNOWLEDGED = frozenset({DeploymentState.ACCEPTED, DeploymentState.SERVING})
@@ -109,17 +109,18 @@ def timeout_due(session: Session, *, limit: int = 100) -> int:
 def rollback(
     session: Session, project_id: str, *, model: str, wish: RollbackRequest, requested_by: str, public_url: str
 ) -> Deployment:
-    """Asks for the version that served the target of `wish` before the present one.
+    """Asks for the version that served the target of `wish` before the present one, and still may.
 
     Raises:
         NotFound: no such model.
-        Conflict: no version served before the present one.
+        Conflict: no version that may serve did so before the present one.
     """
     lock_model(session, project_id, model=model)
-    before = version_before(_moves_of(session, project_id, model=model, alias=wish.target))
+    served = _moves_of(session, project_id, model=model, alias=wish.target)
+    before = version_before(served, usable=_usable(session, project_id, model=model))
     if before is None:
         raise Conflict(
-            f"No earlier version of {model!r} served {wish.target}.", code="nothing_to_roll_back_to",
+            f"No earlier version of {model!r} served {wish.target} and may do so again.", code="nothing_to_roll_back_to",
             hint="Promote the version that you want.",
         )  # fmt: skip
     return request(
@@ -128,10 +129,11 @@ def rollback(
     )  # fmt: skip
 
 
-def version_before(served: Sequence[int | None]) -> int | None:
+def version_before(served: Sequence[int | None], *, usable: Collection[int]) -> int | None:
     """The version to go back to, of those that served in order; the last one serves now.
 
-    Going back is not going forth: after 1, 2, 3 and a return to 2, the version before is 1, not 3.
+    Going back is not going forth: after 1, 2, 3 and a return to 2, the version before is 1, not 3. What is not `usable`,
+    archived or deleted, is passed over.
     """
     road: list[int] = []
     for version in served:
@@ -140,7 +142,7 @@ def version_before(served: Sequence[int | None]) -> int | None:
         if version in road:
             del road[road.index(version) :]
         road.append(version)
-    return road[-2] if len(road) > 1 else None
+    return next((version for version in reversed(road[:-1]) if version in usable), None)
 
 
 def find(session: Session, project_id: str, *, deployment_id: str) -> Deployment:
@@ -174,6 +176,13 @@ def page(
 def _moves_of(session: Session, project_id: str, *, model: str, alias: str) -> list[int | None]:
     here = (AliasMove.project_id == project_id) & (AliasMove.model == model) & (AliasMove.alias == alias)
     return list(session.scalars(select(AliasMove.to_version).where(here).order_by(AliasMove.id)))
+
+
+def _usable(session: Session, project_id: str, *, model: str) -> set[int]:
+    """The versions that an alias may point at."""
+    here = (ModelVersion.project_id == project_id) & (ModelVersion.model == model)
+    whole = ModelVersion.deleted_at.is_(None) & ModelVersion.archived_at.is_(None)
+    return set(session.scalars(select(ModelVersion.version).where(here, whole)))
 
 
 def _lock(session: Session, deployment_id: str) -> Deployment:

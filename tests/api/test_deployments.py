@@ -155,7 +155,31 @@ def test_rollback_goes_back_along_the_road_and_ends_at_its_start(tenant: Tenant)
     ([1, 2, 3, 2, 4], 2), ([1, None, 2], 1), ([1, 2, None], 1),
 ])  # fmt: skip
 def test_the_version_before_is_the_one_that_served_before_going_forth(served: list[int | None], before: int | None):
-    assert version_before(served) == before
+    assert version_before(served, usable={1, 2, 3, 4}) == before
+
+
+@pytest.mark.parametrize(("served", "usable", "before"), [
+    ([1, 2, 3], {1, 3}, 1), ([1, 2, 3], {3}, None), ([1, 2, None], {1}, 1), ([1, 2, 3, 1], {1, 3}, None), ([2, 1, 3, 4], {2, 4}, 2),
+])  # fmt: skip
+def test_a_version_that_may_not_serve_any_more_is_passed_over(
+    served: list[int | None], usable: set[int], before: int | None
+):
+    assert version_before(served, usable=usable) == before
+
+
+@pytest.mark.parametrize("ending", ["archived", "deleted"])
+def test_a_rollback_passes_over_a_version_that_is_gone(tenant: Tenant, ending: str):
+    where = "/v1/models/late-flights/versions"
+    for version in (1, 2, 3):
+        tenant.registered(aliases=[])
+        promote(tenant, version)
+    if ending == "archived":
+        assert tenant.post(f"{where}/2/archive", {"reason": "wrong"}).status_code == 200
+    else:
+        admin = {"Authorization": f"Bearer {tenant.key('admin')}"}
+        assert tenant.call("DELETE", f"{where}/2", headers=admin).status_code == 204
+    answer = tenant.post("/v1/models/late-flights/rollback", PRODUCTION)
+    assert (answer.status_code, answer.json().get("version")) == (201, 1), answer.text
 
 
 def test_a_jobs_deployment_is_one_and_its_own(tenant: Tenant):
