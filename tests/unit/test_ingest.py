@@ -15,8 +15,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from app.errors import CallerError, DeadlineExceeded, InvalidData
-from tests.learning import FolderWorkspace, make_context
+from app.errors import CallerError, DeadlineExceeded, InvalidData, SourceRefused
+from tests.learning import DATASET_ID, FolderWorkspace, make_context
 from workers.formats.delimited import BLOCK_BYTES, read_csv
 from workers.formats.limits import Limits
 from workers.stages import ingest
@@ -84,7 +84,25 @@ def test_a_file_that_is_no_table_is_refused_with_its_code(code: str, data: bytes
 def test_a_ragged_line_is_named_by_its_number(tmp_path: Path):
     error = refused(tmp_path, b"x,y\n1,2\n1,2,3\n4,5\n6\n")
     assert "line 3" in error.detail
-    assert [fault.pointer for fault in error.violations] == ["/rows/3", "/rows/5"]
+    assert [fault.pointer for fault in error.violations] == ["/data/sources/main/rows/3", "/data/sources/main/rows/5"]
+
+
+LAKE = {"kind": "s3", "connection": "lake", "uri": "s3://bucket/t.csv"}
+GONE = {"kind": "dataset", "dataset_id": "ds_99999999"}
+STORE = {"kind": "feature_store", "connection": "feast", "features": ["trips:count"], "entities": "main"}
+
+
+@pytest.mark.parametrize(("source", "code", "sql"), [
+    (LAKE, "unknown_connection", "select * from main"), (GONE, "unknown_dataset", "select * from main"),
+    (STORE, "unknown_connection", None),
+])  # fmt: skip
+def test_what_is_wrong_with_a_source_says_which(tmp_path: Path, source: dict[str, Any], code: str, sql: str | None):
+    sources = {"main": {"kind": "dataset", "dataset_id": DATASET_ID}, "other": source}
+    spec = {"task": {"target": "y"}, "data": {"sources": sources, "features": {"sql": sql}}}
+    with pytest.raises((InvalidData, SourceRefused)) as caught:
+        ingest.run(make_context(tmp_path, spec, table=b"x,y\n1,2\n", filename="t.csv"))
+    (fault,) = caught.value.violations
+    assert (fault.pointer, fault.code, fault.message) == ("/data/sources/other", code, caught.value.detail)
 
 
 def test_a_byte_that_is_no_text_is_named_by_its_offset(tmp_path: Path):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from app.errors import InvalidData, Violation, bounded, step
+from app.errors import CallerError, InvalidData, Unavailable, Violation, bounded, step
 from app.spec.data import FeatureStoreSource
 from app.spec.job import JobSpec
 from trainhouse_loader.derived import columns as derived
@@ -117,16 +117,22 @@ def needed_inputs(ctx: Context) -> set[str]:
 
 
 def read_sources(ctx: Context) -> dict[str, SourceResult]:
-    """What each source of the spec gives, in the spec's order; those that enrich another are read after it."""
+    """What each source of the spec gives, in the spec's order; those that enrich another are read after it.
+
+    What is wrong with a source says which one it is, by its pointer.
+    """
     sources = ctx.spec.data.sources
     results: dict[str, SourceResult] = {}
     for number, name in enumerate(sorted(sources, key=lambda name: sources[name].kind in ENRICHERS)):
         ctx.progress(number, len(sources) + 2)
         source = sources[name]
-        if isinstance(source, FeatureStoreSource):
-            results[name] = ENRICHERS[source.kind](source, ctx, results[source.entities].table)
-        else:
-            results[name] = SOURCES[source.kind](source, ctx)
+        try:
+            if isinstance(source, FeatureStoreSource):
+                results[name] = ENRICHERS[source.kind](source, ctx, results[source.entities].table)
+            else:
+                results[name] = SOURCES[source.kind](source, ctx)
+        except (CallerError, Unavailable) as error:
+            raise error.under(f"/data/sources/{name}") from None
         ctx.log(f"read {results[name].table.num_rows} rows x {results[name].table.num_columns} columns from {name}")
     return {name: results[name] for name in sources}
 
