@@ -29,7 +29,6 @@ class Settings(BaseSettings):
     secret_keys: SecretStr = Field(
         description="comma-separated Fernet keys that seal secrets at rest, newest first; also the pepper of API keys"
     )
-    environment: Literal["production", "development"] = "production"
     public_url: str = Field(default="http://127.0.0.1:8000", description="base of the URLs put into webhooks")
     allowed_hosts: str = Field(default="*", description="comma-separated values accepted in the Host header")
     egress_allow: str = Field(

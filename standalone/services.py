@@ -72,6 +72,10 @@ def delivery(folder: Path, known: Mapping[str, str]) -> Service:
     return _celery("delivery", argv, folder, known)
 
 
+MIGRATION_SECONDS = 3_600.0
+"""An index on a large table takes its time."""
+
+
 def migration(folder: Path, known: Mapping[str, str]) -> Child:
     """The process that brings the database to the newest shape, and ends."""
     settings = HOUSE / "migrations" / "alembic.ini"

@@ -188,7 +188,7 @@ class Stack:
             return  # a second of imports saved
         child = services.migration(self.folder, services.environment(self.variables))
         child.start()
-        ended = child.wait(READY_SECONDS)
+        ended = child.wait(services.MIGRATION_SECONDS)
         code = child.process.returncode if child.process is not None else None
         child.stop()
         if not ended or code != 0:
