@@ -35,7 +35,8 @@ COLUMNS_NAMED = (
 READS: dict[str, Reads] = {
     "ingest": Reads(("data.sources", *COLUMNS_NAMED, "reproducibility.mode")),
     "validate": Reads(
-        ("task", "validation", "data.features", "split.column", "reproducibility.seed"), ("snapshot",), ("ingest",)
+        ("task", "validation", "data.features", "split.column", "training.objective", "reproducibility.seed"),
+        ("snapshot",), ("ingest",),
     ),
     "split": Reads(("task", "split", "reproducibility.seed"), ("snapshot", "kept"), ("validate",)),
     "transform": Reads(

@@ -29,9 +29,11 @@ class Task(Part):
     """What the model predicts, and the columns that are not features."""
 
     type: Literal["auto", "binary", "multiclass", "regression"] = "auto"
+    """`auto`: regression where `training.objective` is named; else numbers are measured, and whole ones of few values, and
+    all else, are classes."""
     target: Column
     positive_class: Scalar | None = None
-    """Binary only; left out, it is the last class in sorted order."""
+    """Of two classes only, and refused otherwise; left out, it is the last class in sorted order."""
     id_columns: list[Column] = Field(default=[], max_length=100)
     group_column: Column | None = None
     time_column: Column | None = None

@@ -64,8 +64,8 @@ class JobSpec(Part):
 
     @model_validator(mode="after")
     def metrics_fit_the_task(self) -> "JobSpec":
-        """Where the task is named, each metric is one of that task's."""
-        kind = self.task.type
+        """Where the task is known, each metric is one of that task's."""
+        kind = known_task(self.task.type, self.training.objective)
         fitting = {"auto": METRIC_NAMES, "regression": REGRESSION_METRICS}.get(kind, CLASSIFICATION_METRICS)
         asked: list[tuple[str, tuple[str | int, ...]]] = [
             *((name, ("evaluation", "metrics", place)) for place, name in enumerate(self.evaluation.metrics)),
@@ -104,10 +104,13 @@ class JobSpec(Part):
 
     @model_validator(mode="after")
     def training_fits_the_task(self) -> "JobSpec":
-        """Other objectives are for numbers, what is monotone has an order, and what is tuned or calibrated has classes."""
-        kind, training = self.task.type, self.training
+        """Other objectives are for numbers, what is monotone has an order, and what is tuned or weighted has classes."""
+        kind, training = known_task(self.task.type, self.training.objective), self.training
         classes = kind in {"binary", "multiclass"}
+        if self.task.positive_class is not None and kind == "regression":
+            raise misfit("task.positive_class is for two classes, not for numbers", "task", "positive_class")
         refused = (
+            ("class_weight", training.class_weight is not None and kind == "regression", "is for classes, not for numbers"),
             ("objective", training.objective != "auto" and classes, f"is for regression, not for a {kind} task"),
             ("calibrate", training.calibrate and kind == "regression", "is for classes, not for numbers"),
             ("tune_threshold", training.tune_threshold and kind in {"regression", "multiclass"}, "is for two classes"),
@@ -196,6 +199,11 @@ class JobSpec(Part):
     def digest(self) -> str:
         """`sha256:…` of the canonical JSON (RFC 8785) of the resolved spec."""
         return digest_of(self.resolved())
+
+
+def known_task(said: str, objective: str) -> str:
+    """`said`, a `task.type`; an objective of numbers settles it where it is `auto`, which otherwise is the data's to say."""
+    return "regression" if said == "auto" and objective != "auto" else said
 
 
 def fault_of(algorithm: str, params: Mapping[str, Any]) -> tuple[str, str] | None:

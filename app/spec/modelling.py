@@ -28,8 +28,10 @@ class Training(Part):
     effort: Literal["auto", "full"] = "auto"
     """`auto` gives a fit of very many rows and classes fewer rounds than `max_iterations`, so that it ends in minutes."""
     class_weight: Literal["balanced"] | None = None
+    """`balanced`: the rows of each class weigh as much together as those of any other. Not for numbers."""
     objective: Objective = "auto"
-    """What a model of numbers minimises: squared error, or the deviance of counts, a quantile, or Huber's loss."""
+    """What a model of numbers minimises: squared error, or the deviance of counts, a quantile, or Huber's loss. Named, it
+    makes the task a regression where `task.type` is `auto`."""
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """The quantile that objective `quantile` predicts."""
     huber_delta: Annotated[float, Field(gt=0, le=1e12)] = 1.0

@@ -131,6 +131,7 @@ def test_what_comes_after_the_preparation_changes_no_key(tmp_path):
         ({"split": {"seed": 7}}, {"split", "transform"}),
         ({"transform": {"numeric": {"scale": "robust"}}}, {"transform"}),
         ({"training": {"algorithm": "linear"}}, set()),
+        ({"training": {"objective": "huber"}}, {"validate", "split", "transform"}),
         ({"data": {"features": {"exclude": ["note"]}}}, {"ingest", "validate", "split", "transform"}),
     ],
 )

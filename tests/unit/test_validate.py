@@ -95,6 +95,9 @@ def test_the_target_says_what_the_task_is(
         ("target_not_numeric", ["a", "b"], {"task": {"target": "y", "type": "regression"}}),
         ("constant_target", [1.5], {"task": {"target": "y", "type": "regression"}}),
         ("unknown_positive_class", ["a", "b"], {"task": {"target": "y", "positive_class": "c"}}),
+        ("no_positive_class", ["a", "b", "c"], {"task": {"target": "y", "positive_class": "c"}}),
+        ("no_positive_class", [0.5, 1.5, 2.5], {"task": {"target": "y", "positive_class": 1}}),
+        ("target_not_numeric", ["a", "b"], {"training": {"objective": "huber"}}),
         ("target_type", [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02")], {}),
         ("too_few_rows", ["a", "b"] + [None] * 8, {"validation": {"min_rows": 100}}),
     ],
@@ -102,6 +105,19 @@ def test_the_target_says_what_the_task_is(
 def test_a_target_that_cannot_be_learned_is_refused(code: str, values: list[Any], spec: dict[str, Any], tmp_path: Path):
     frame = a_frame().assign(y=(values * ROWS)[:ROWS])
     assert refusal(tmp_path, frame, **spec).stable_code == code
+
+
+@pytest.mark.parametrize("objective", ["poisson", "quantile", "huber"])
+def test_an_objective_of_numbers_makes_few_whole_numbers_a_regression(objective: str, tmp_path: Path):
+    frame = a_frame().assign(y=np.resize([3, 1, 2, 10], ROWS))
+    assert validated(tmp_path / "classes", frame)[1].output["task_type"] == "multiclass"
+    assert validated(tmp_path, frame, training={"objective": objective})[1].output["task_type"] == "regression"
+
+
+def test_a_positive_class_that_there_is_none_of_is_pointed_at(tmp_path: Path):
+    frame = a_frame().assign(y=np.resize(["a", "b", "c"], ROWS))
+    error = refusal(tmp_path, frame, task={"target": "y", "positive_class": "c"})
+    assert [fault.pointer for fault in error.violations] == ["/task/positive_class"]
 
 
 def test_rows_without_a_target_are_left_out_and_said(tmp_path: Path):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from app.errors import InvalidData, bounded
-from app.spec.job import JobSpec
+from app.spec.job import JobSpec, known_task
 from trainhouse_loader.reading import coerce
 from workers.context import Context
 from workers.quality import audit, contract, findings, giveaways, profile, stability, suspicion
@@ -109,9 +109,10 @@ def _target(table: pa.Table, ctx: Context, seen: Survey) -> tuple[Target | None,
         return None, nothing
     column = table.column(task.target)
     try:
-        target = targets.resolve(column, task)
+        target = targets.resolve(column, task, said=known_task(task.type, ctx.spec.training.objective))
     except InvalidData as error:
-        seen.findings.append(Finding("fail", error.stable_code, error.detail, column=task.target, pointer="/task/target",
+        pointer = "/task/positive_class" if "positive_class" in error.stable_code else "/task/target"
+        seen.findings.append(Finding("fail", error.stable_code, error.detail, column=task.target, pointer=pointer,
                                      hint=error.hint))  # fmt: skip
         return None, nothing
     counts: dict[str, int] = {}

@@ -38,17 +38,18 @@ def known(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return valid
 
 
-def resolve(column: pa.ChunkedArray, task: Task) -> Target:
-    """The task that the known values of `column` and the spec make together.
+def resolve(column: pa.ChunkedArray, task: Task, *, said: str | None = None) -> Target:
+    """The task that the known values of `column` and the spec make together; `said` is what the whole spec says of it.
 
     Raises:
         InvalidData: `single_class`, `constant_target`, `not_binary`, `too_many_classes`, `target_not_numeric`,
-            `target_type`, `unknown_positive_class`.
+            `target_type`, `unknown_positive_class`, `no_positive_class`.
     """
     if column.type == pa.timestamp("us"):
         raise _refused(task, "holds times", "target_type", "Derive a number or a class from it in features.sql.")
     distinct = pc.unique(column)
-    kind = task.type if task.type != "auto" else _guessed(column, len(distinct))
+    kind = said or task.type
+    kind = kind if kind != "auto" else _guessed(column, len(distinct))
     if kind == "regression":
         return _regression(column, len(distinct), task)
     classes = sorted(labels(pa.chunked_array([distinct])).to_pylist())
@@ -82,6 +83,9 @@ def _regression(column: pa.ChunkedArray, distinct: int, task: Task) -> Target:
     if distinct < 2:
         raise _refused(task, "has one value only" if distinct else "has no values", "constant_target",
                        "There is nothing to predict.")  # fmt: skip
+    if task.positive_class is not None:
+        raise _refused(task, "holds numbers to predict, of which none is the positive class", "no_positive_class",
+                       "Leave task.positive_class out, or set task.type to binary.")  # fmt: skip
     return Target("regression")
 
 
@@ -97,7 +101,8 @@ def _positive_last(classes: list[str], task: Task) -> list[str]:
             )
         wanted = lower[0]
     if len(classes) > 2:
-        return classes
+        raise _refused(task, f"has {len(classes):,} classes, of which none is the positive one", "no_positive_class",
+                       "Leave task.positive_class out: it is for two classes.")  # fmt: skip
     return [name for name in classes if name != wanted] + [wanted]
 
 
