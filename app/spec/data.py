@@ -210,7 +210,7 @@ class ColumnContract(Part):
 
 
 class Duplicates(Part):
-    """What to do about rows that are equal in every column."""
+    """What to do about rows that are equal in every column but `task.id_columns`."""
 
     action: Literal["ignore", "warn", "drop", "fail"] = "warn"
 
@@ -251,6 +251,8 @@ class Drift(Part):
     joint: bool = True
     """Whether a classifier also tries to tell both tables apart; it needs the rows of the reference."""
     max_drifted_share: Share = 0.5
+    """`action: fail` fails the job where more than this share of the columns drifted; 0: where any did, or where the
+    classifier of `joint` can tell the tables apart."""
     action: Literal["warn", "fail"] = "warn"
 
 

@@ -142,6 +142,7 @@ class Registration(Part):
     """How the version is recorded."""
 
     aliases: list[Slug] = Field(default=["candidate"], max_length=20)
+    """Names that point at the new version from its registration on, wherever they pointed before."""
     tags: dict[Label, Label] = Field(default={}, max_length=50)
     exports: list[Literal["onnx"]] = Field(default=[], max_length=1)
     """Other forms of the whole pipeline that the bundle holds as well: `onnx`, proven on the same rows."""
@@ -153,7 +154,9 @@ class Deployment(Part):
 
     target: Literal["none", "staging", "production"] = "none"
     require_ack: bool = False
+    """Whether the target's aliases move only once a deployer reports `accepted` or `serving`; otherwise they move at once."""
     ack_seconds: Annotated[int, Field(ge=1, le=604_800)] = 900
+    """With `require_ack`, how long a deployer has to report; then the deployment is `timed_out`, and the aliases stay."""
 
 
 class Resources(Part):
@@ -162,6 +165,8 @@ class Resources(Part):
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
     """Of one fit; `auto` goes by the data's size, and is 1 in deterministic mode. Fits never take more than the cores."""
     memory_bytes: Annotated[int, Field(ge=64 * 1024**2, le=MAX_INTEGER)] | None = None
+    """The most for reading a file, for `features.sql` and for expressions, each by itself; fits are not bounded by it. A
+    plan warns where a worker would take more."""
     max_seconds: Annotated[int, Field(ge=1, le=604_800)] = 86_400
     """Of work, from the job's start, or from its last retry or review: a person's time to decide is not the job's."""
     priority: Annotated[int, Field(ge=0, le=9)] = 5
