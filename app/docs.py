@@ -17,8 +17,9 @@ router = APIRouter(include_in_schema=False)
 DESCRIPTION = """Trains tabular models as a service. POST a job; what comes back is a validated, tuned, evaluated, gated
 and registered model version, and a signed webhook when it is ready to deploy.
 
-Every error is a problem document (RFC 9457) with a stable `code`. Every POST takes an `Idempotency-Key`: the same key
-and body within 24 hours give the first answer again. Lists are pages: follow `next_cursor`."""
+Every error is a problem document (RFC 9457) with a stable `code`. Where a POST lists the header `Idempotency-Key`, the
+same key and body within 24 hours give the first answer again; what does not list it may be repeated as it is. Lists are
+pages: follow `next_cursor`."""
 ASSETS = {
     "swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon-32x32.png": "image/png",
 }  # fmt: skip
@@ -26,6 +27,8 @@ PAGE_POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'"
 )
 PROTECTED = (401, 403)
+HARMLESS = frozenset({"test_connection", "complete_dataset", "find_erasure_impact"})
+"""Operations that are asked by POST and take no Idempotency-Key: they change nothing, or nothing more the second time."""
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key", "in": "header", "required": False,
     "description": "1 to 255 printable ASCII characters; the same key and body give the first answer again for 24 hours.",
@@ -84,6 +87,7 @@ def _complete(operation: dict[str, Any], *, path: str, method: str) -> None:
         refused |= {413}
     if method == "post" and "security" in operation:
         refused |= {409, 422}
+    if method == "post" and "security" in operation and operation["operationId"] not in HARMLESS:
         operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
     for status, answer in declared(*sorted(refused)).items():
         responses.setdefault(str(status), answer)

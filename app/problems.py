@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.db import is_outage
-from app.errors import InvalidRequest, TrainhouseError
+from app.errors import InvalidRequest, TrainhouseError, Violation, bounded
 from app.spec.base import violations_of
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ MEDIA_TYPE = "application/problem+json"
 class Fault(BaseModel):
     """One fault in a request."""
 
-    pointer: str = Field(description="where: a JSON pointer into the body, or /query/… or /path/…")
+    pointer: str = Field(description="where: a JSON pointer into the body, or /query/…, /path/… or /header/…")
     code: str
     message: str
     hint: str = ""
@@ -102,6 +102,8 @@ async def _known(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if isinstance(error.body, bytes) and error.body:  # it was not read: JSON is what its Content-Type says is JSON
+        return problem(request, _unread(request.headers.get("content-type")))
     body = [{**item, "loc": item["loc"][1:]} for item in error.errors() if item["loc"][0] == "body"]
     found = violations_of(body, document=error.body) + violations_of(
         [item for item in error.errors() if item["loc"][0] != "body"]
@@ -111,6 +113,13 @@ async def _invalid(request: Request, error: Exception) -> Response:
         code = "body_missing"
     count = f"{len(found)} fault{'s' if len(found) != 1 else ''}"
     return problem(request, InvalidRequest(f"The request has {count}.", code=code, violations=found))
+
+
+def _unread(said: str | None) -> InvalidRequest:
+    words = f"The body came as {bounded(said)!r}" if said else "The body came without a Content-Type"
+    hint = "Send Content-Type: application/json."
+    fault = Violation("/header/content-type", "not_json", "must be application/json", hint)
+    return InvalidRequest(f"{words}, and was not read.", code="not_json", hint=hint, violations=[fault])
 
 
 HTTP_CODES = {404: errors.NotFound, 413: errors.TooLarge}

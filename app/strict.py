@@ -9,6 +9,8 @@ from fastapi import Request
 from app.errors import InvalidRequest, TooLarge, UnknownParameter, Violation, bounded, step
 from app.spec.base import MAX_DEPTH
 
+LABEL = "label."
+
 
 def parse_json(raw: bytes) -> Any:
     """The document that `raw` holds.
@@ -107,18 +109,24 @@ def _bounded(text: str) -> int:
     return value
 
 
+async def wanted_labels(request: Request) -> dict[str, str]:
+    """By key, the values that the parameters `label.KEY=VALUE` ask for; who depends on this takes such parameters."""
+    return {name.removeprefix(LABEL): value for name, value in request.query_params.items() if name.startswith(LABEL)}
+
+
 async def refuse_unknown_parameters(request: Request) -> None:
     """A query parameter that the operation does not know is a fault, not a thing to ignore.
 
     Raises:
         UnknownParameter
     """
-    known = _known_parameters(request)
-    unknown = [name for name in request.query_params if name not in known and not name.startswith("label.")]
+    known, labelled = _known_parameters(request)
+    unknown = [name for name in request.query_params if name not in known and not (labelled and name.startswith(LABEL))]
     if unknown:
+        shown = sorted(known | ({f"{LABEL}KEY"} if labelled else set()))
         raise UnknownParameter(
             f"Unknown query parameter {unknown[0][:64]!r}.",
-            hint=f"Known here: {', '.join(sorted(known)) or 'none'}.",
+            hint=f"Known here: {', '.join(shown) or 'none'}.",
             violations=[
                 Violation(bounded(f"/query{step(name[:64])}"), "unknown_parameter", "not known here")
                 for name in unknown
@@ -126,11 +134,12 @@ async def refuse_unknown_parameters(request: Request) -> None:
         )
 
 
-def _known_parameters(request: Request) -> set[str]:
-    dependant = request.scope["route"].dependant
-    found, todo = set(), [dependant]
+def _known_parameters(request: Request) -> tuple[set[str], bool]:
+    """(the names that the operation knows, whether it takes labels too)."""
+    found, labelled, todo = set(), False, [request.scope["route"].dependant]
     while todo:
         current = todo.pop()
         found |= {parameter.alias for parameter in current.query_params}
+        labelled = labelled or current.call is wanted_labels
         todo.extend(current.dependencies)
-    return found
+    return found, labelled

@@ -20,7 +20,7 @@ def show_job(job: Job, stages: list[JobStage], *, public_url: str, search: Searc
     """A job as callers see it."""
     link = None
     if job.version is not None:
-        url = f"{public_url}/v1/models/{job.model}/versions/{job.version}"
+        url = f"{public_url.rstrip('/')}/v1/models/{job.model}/versions/{job.version}"
         link = VersionLink(model=job.model, version=job.version, url=url)
     return JobOut(
         id=job.id, model=job.model, kind=job.kind, status=job.status, stage=job.stage, attempt=job.attempt,

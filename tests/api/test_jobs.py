@@ -11,9 +11,10 @@ import pytest
 from app.db import transaction
 from app.errors import InvalidData
 from app.jobs.service import cancel as cancel_row
+from app.jobs.showing import show_job
 from app.states import STAGES
 from app.tables import Artifact, Job, JobLog, Trial
-from tests.api.rows import Tenant
+from tests.api.rows import PUBLIC_URL, Tenant, register_job
 from workers import clerk
 from workers.clerk import Claim
 from workers.context import Done
@@ -95,11 +96,12 @@ def test_a_list_is_filtered_by_status_and_by_the_time_of_creation(tenant: Tenant
     begun(tenant, made[1])
     tenant.call("POST", f"/v1/jobs/{made[2]}/cancel")
 
-    def listed(**query: str) -> list[str]:
+    def listed(**query: str | list[str]) -> list[str]:
         return [job["id"] for job in tenant.get("/v1/jobs", params=query).json()["items"]]
 
     assert listed(status="running") == [made[1]]
     assert listed(status="cancelled,running") == [made[2], made[1]]
+    assert listed(status=["cancelled", "running"]) == [made[2], made[1]]
     assert listed(status="queued") == [made[3], made[0]]
     assert listed(status="succeeded") == []
     second = tenant.get(f"/v1/jobs/{made[1]}").json()["created_at"]
@@ -124,6 +126,23 @@ def test_the_stages_of_a_job_say_how_each_stands(tenant: Tenant, spec: dict[str,
     assert second["finished_at"] is None
     assert {(stage["started_at"], stage["finished_at"], stage["summary"]) for stage in rest} == {(None, None, None)}
     assert tenant.get(f"/v1/jobs/{job_id}").json()["stages"] == stages
+
+
+@pytest.mark.parametrize("query", ["status=done", "status=queued,done", "status=", "status=QUEUED"])
+def test_a_status_that_no_job_has_is_refused_with_those_there_are(tenant: Tenant, query: str):
+    answer = tenant.get(f"/v1/jobs?{query}")
+    assert answer.status_code == 422
+    (fault,) = answer.json()["errors"]
+    assert fault["pointer"].startswith("/query/status")
+    assert "'awaiting_review'" in fault["message"]
+
+
+def test_a_version_has_one_address_however_the_public_url_is_written(tenant: Tenant):
+    job_id = tenant.job()
+    with transaction(tenant.engine) as session:
+        register_job(session, job_id, tenant.vault)
+    shown = [show_job(tenant.row(job_id), [], public_url=url).model_version for url in (PUBLIC_URL, PUBLIC_URL + "/")]
+    assert {link.url for link in shown if link} == {f"{PUBLIC_URL}/v1/models/late-flights/versions/1"}
 
 
 def test_a_poll_that_knows_the_job_is_answered_by_304_until_it_changes(tenant: Tenant, spec: dict[str, Any]):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from fastapi.testclient import TestClient
@@ -15,7 +16,8 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient as PlainClient
 
 from app import telemetry
-from app.main import build
+from app.idempotency import Once
+from app.main import ROUTERS, build
 from app.openapi import rendered
 from app.settings import Settings
 from tests.api.rows import Tenant
@@ -41,6 +43,36 @@ def test_every_operation_has_an_id_a_tag_and_declared_refusals():
         assert refused, path
         assert ("401" in refused) == path.startswith("/v1"), path
     assert "job.succeeded" in document["webhooks"]
+
+
+def test_the_contract_names_an_idempotency_key_where_one_is_taken():
+    takes = {"upload_dataset"} | {  # keeps its answer itself: its body is too large to be a parameter
+        route.operation_id for router in ROUTERS for route in router.routes
+        if "POST" in route.methods and Once in get_type_hints(route.endpoint).values()
+    }  # fmt: skip
+    said = {
+        operation["operationId"] for path in json.loads(rendered())["paths"].values() for operation in path.values()
+        if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", []))
+    }  # fmt: skip
+    assert said == takes
+
+
+@pytest.mark.parametrize("path", ["/v1/datasets", "/v1/models", "/v1/keys", "/v1/jobs/job_x", "/livez"])
+def test_a_label_is_a_parameter_only_where_it_filters(tenant: Tenant, path: str):
+    answer = tenant.get(f"{path}?label.team=ops")
+    assert (answer.status_code, answer.json()["code"]) == (400, "unknown_parameter")
+    hint = tenant.get("/v1/jobs?labels=x").json()["hint"]
+    assert "label.KEY" in hint
+
+
+@pytest.mark.parametrize("media", [None, "application/x-www-form-urlencoded", "text/plain"])
+def test_a_body_that_does_not_say_it_is_json_is_told_to(tenant: Tenant, media: str | None):
+    headers = {} if media is None else {"Content-Type": media}
+    answer = tenant.call("POST", "/v1/jobs", content=b'{"model": "m"}', headers=headers)
+    said = answer.json()
+    assert (answer.status_code, said["code"], said["errors"][0]["pointer"]) == (422, "not_json", "/header/content-type")
+    assert "application/json" in said["hint"]
+    assert (media or "without") in said["detail"]
 
 
 def test_the_page_needs_no_other_host(api: TestClient):
