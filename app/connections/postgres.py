@@ -1,5 +1,6 @@
 """Reaches a Postgres database as a role that can only read, through a relay."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from app.errors import SourceRefused, Violation
 from app.settings import Settings
 
 CONNECT_SECONDS = 10
+BAD_CERTIFICATE = re.compile(r"certificate verify failed|does not match host name")
 SSL_MODES = ("disable", "prefer", "require", "verify-full")
 NO_FILE = "/dev/null/none"
 """Where the driver is told to look for what it could take from the process's home, so that it finds nothing."""
@@ -90,6 +92,21 @@ def judge(powers: str | None, *, own: bool) -> None:
     if powers:
         raise SourceRefused(f"The role of the connection has the power of {powers}.", code="too_powerful",
                             hint="Use a role that may only read the tables.")  # fmt: skip
+
+
+def tls_fault(words: str) -> SourceRefused | None:
+    """What the driver's words say of TLS, for which it has no code; None where they say nothing of it.
+
+    A handshake that broke off without a reason is none: the server may have gone.
+    """
+    if "does not support SSL" in words:
+        return SourceRefused("The server speaks no TLS, which sslmode asks for.", code="no_tls")
+    if found := BAD_CERTIFICATE.search(words):
+        return SourceRefused(
+            f"The server's certificate does not hold: {found[0]}.", code="bad_certificate",
+            hint="Give the certificate that signs the server's as ca, and the host as it is named there.",
+        )  # fmt: skip
+    return None
 
 
 def own_database(pointer: str = "") -> SourceRefused:

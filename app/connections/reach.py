@@ -78,6 +78,8 @@ def _postgres(config: dict[str, Any], secret: dict[str, str], settings: Settings
             with psycopg.connect(way.conninfo) as session:
                 powers, own, version = session.execute(postgres.ABOUT).fetchone() or (None, False, "")
         except psycopg.OperationalError as error:
+            if fault := postgres.tls_fault(str(error)):
+                raise fault from None
             if error.sqlstate is None and not _was_refused(str(error)):
                 raise SourceUnavailable("The database does not answer.") from None
             raise SourceRefused("The database refuses this role, password or database name.") from None

@@ -59,6 +59,8 @@ def _explained(error: Exception, found: ConnectionRef, *, cut: str | None) -> Tr
         return InvalidData(f"The database of connection {found.name!r} sends more than may be read.",
                            code="too_many_bytes", hint="Select fewer rows or columns.")  # fmt: skip
     text = PLACE.sub("", " ".join(without_secrets(str(error), found).split("Query was:")[0].split()))
+    if fault := postgres.tls_fault(text):
+        return fault
     state = str(getattr(error, "sqlstate", "") or "")
     if state == "57014":
         return SourceRefused("The database ended the query: it took too long.", code="query_timeout",
