@@ -13,21 +13,22 @@ def check_task(spec: JobSpec, task: TaskType) -> None:
     """Nothing, where what `spec` says of the training is for a task like the one that the data turned out to be.
 
     Raises:
-        InvalidSpec: `training_does_not_fit`, with one violation for each part that is not.
+        InvalidSpec: `training_does_not_fit`, `not_monotone` or `invalid_params`, with one violation for each part that is not.
     """
     training, numbers = spec.training, task == "regression"
     searched = spec.tuning.space.get("loss")
-    asked = {
-        "/training/class_weight": numbers and training.class_weight is not None,
-        "/training/monotone": task == "multiclass" and bool(training.monotone),
-        "/training/params/loss": not numbers and training.params.get("loss", "auto") != "auto",
-        "/tuning/space/loss": not numbers and searched is not None and set(searched.choices or []) != {"auto"},
-    }  # fmt: skip
-    unfit = [
-        Violation(pointer, "training_does_not_fit", f"A {task} task has nothing for it.", "Leave it out, or name task.type.")
-        for pointer, applies in asked.items() if applies
+    fixed, choices = training.params.get("loss", "auto"), set(searched.choices or []) if searched else set()
+    asked = [
+        ("/training/class_weight", "training_does_not_fit", numbers and training.class_weight is not None),
+        ("/training/monotone", "not_monotone", task == "multiclass" and bool(training.monotone)),
+        ("/training/params/loss", "invalid_params", not numbers and fixed != "auto"),
+        ("/tuning/space/loss", "invalid_params", not numbers and bool(choices - {"auto"})),
     ]  # fmt: skip
-    _refuse(unfit, f"The target makes this a {task} task, which training.{{}} is not for.")
+    _refuse([
+        Violation(pointer, code, f"The target makes this a {task} task, which {pointer[1:].replace('/', '.')} is not for.",
+                  "Leave it out, or name task.type.")
+        for pointer, code, applies in asked if applies
+    ])  # fmt: skip
 
 
 def check_monotone(spec: JobSpec, types: Mapping[str, str]) -> None:
@@ -38,16 +39,14 @@ def check_monotone(spec: JobSpec, types: Mapping[str, str]) -> None:
     """
     encoded = {name for name, own in spec.transform.columns.items() if own.encode}
     fitting = [name for name, kind in types.items() if kind in ORDERED and name not in encoded]
-    unfit = [
+    _refuse([
         Violation(f"/training/monotone{step(name)}", "not_monotone",
-                  f"{bounded(name)!r} is no feature of numbers, or one that is encoded otherwise.", like(name, fitting))
+                  f"training.monotone names {bounded(name)!r}, which is no feature of numbers.", like(name, fitting))
         for name in spec.training.monotone if name not in fitting
-    ]  # fmt: skip
-    _refuse(unfit, "training.monotone names what is no feature of numbers.")
+    ])  # fmt: skip
 
 
-def _refuse(unfit: Sequence[Violation], detail: str) -> None:
+def _refuse(unfit: Sequence[Violation]) -> None:
     if unfit:
         first = unfit[0]
-        what = first.pointer.rsplit("/", 1)[1]
-        raise InvalidSpec(detail.format(what), code=first.code, hint=first.hint, violations=list(unfit))
+        raise InvalidSpec(first.message, code=first.code, hint=first.hint, violations=list(unfit))

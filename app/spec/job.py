@@ -155,13 +155,12 @@ class JobSpec(Part):
             "space": bool(tuning.space), "patience": tuning.patience is not None,
             "trial_seconds": tuning.trial_seconds is not None, "ensemble": tuning.ensemble not in {"auto", 1},
         }  # fmt: skip
+        what_to_do = (
+            "give tuning.max_trials or tuning.max_seconds, or set tuning.strategy (to none, to leave it as it is)"
+        )
         for field in (name for name, given in asked.items() if given):
-            message = (
-                f"tuning.{field} is for a search, and without a budget nothing is searched: give tuning.max_trials or "
-            )
-            raise misfit(
-                message + "tuning.max_seconds, or set tuning.strategy (to none, to leave it as it is)", "tuning", field
-            )
+            message = f"tuning.{field} is for a search, and without a budget nothing is searched: {what_to_do}"
+            raise misfit(message, "tuning", field)
         return self
 
     def own_algorithm(self) -> str:
