@@ -62,7 +62,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         "TRAINHOUSE_LEASE_SECONDS": str(LEASE_SECONDS),
         "TRAINHOUSE_CHECKPOINT_SECONDS": str(CHECKPOINT_SECONDS),
         "TRAINHOUSE_EGRESS_ALLOW": "127.0.0.0/8",
-        "TRAINHOUSE_ENVIRONMENT": "development",
     }
     found = Stack(Options(tmp_path_factory.mktemp("stack"), port=0, workers=2, variables=variables))
     found.start()
