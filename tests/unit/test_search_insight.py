@@ -3,6 +3,8 @@
 import json
 import random
 
+import optuna
+
 from tests.unit.test_search import BINARY, SPACE, ended, search, spec_of
 from workers.search.insight import insight
 
@@ -57,3 +59,14 @@ def test_what_passed_a_bound_is_never_the_best():
 def test_a_search_without_trials_has_nothing_to_say():
     found = said(spec_of({"strategy": "random", "space": SPACE}), [])
     assert (found["best"], found["importances"], found["best_so_far"], found["algorithms"]) == (None, {}, [], {})
+
+
+def test_where_the_library_breaks_all_else_is_still_said(monkeypatch):
+    def broken(*_args, **_named):
+        raise RuntimeError("degenerate")
+
+    monkeypatch.setattr(optuna.importance, "get_param_importances", broken)
+    spec = spec_of({"strategy": "random", "max_trials": 60, "space": SPACE})
+    found = said(spec, search(spec, 60, lambda params: params["num_leaves"] / 100))
+    assert found["importances"] == {}
+    assert found["best"]["number"] >= 0

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import optuna
+import structlog
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
@@ -16,6 +17,8 @@ from workers.search.facts import Facts
 from workers.search.outcomes import BEYOND, Judge
 from workers.search.plan import planned
 from workers.search.space import Space
+
+log = structlog.get_logger()
 
 FEWEST_TRIALS = 10
 """With fewer, what looks important is chance."""
@@ -49,11 +52,18 @@ def importances(space: Space, judge: Judge, trials: Sequence[TrialResult]) -> di
     """By parameter, its share in being among the best quarter of the trials, the largest first; they add up to 1.
 
     PED-ANOVA (Watanabe et al., 2023) with conditional parameters each judged where it was searched. Where several
-    algorithms were, a parameter is named `algorithm.parameter`. Empty, where the trials are too few to say.
+    algorithms were, a parameter is named `algorithm.parameter`. Empty, where the trials are too few to say, or where the
+    library breaks: the model is chosen, and is not lost for what would only be told of it.
     """
-    rows = [row for trial in trials if (row := _row(space, judge, trial)) is not None]
-    if len(rows) < FEWEST_TRIALS:
+    try:
+        rows = [row for trial in trials if (row := _row(space, judge, trial)) is not None]
+        return _shares(rows) if len(rows) >= FEWEST_TRIALS else {}
+    except Exception:
+        log.exception("importances_broke")
         return {}
+
+
+def _shares(rows: Sequence[FrozenTrial]) -> dict[str, float]:
     study = optuna.create_study()
     study.add_trials(rows)
     with warnings.catch_warnings():
