@@ -58,11 +58,23 @@ def claim_next(engine: Engine, rung_for: str, *, owner: str, lease_seconds: floa
     """Takes the lease of the job whose turn it is, or None where no job is to be had.
 
     Bells hang in a list in the order of their ringing, so what came first would go first: a bell says that there is
-    work, and the rows say which. `rung_for`, the job that it was rung for, is taken where no other is free to be locked.
+    work, and the rows say which. `rung_for`, the job that it was rung for, is taken where no other is free to be locked;
+    where one is taken for which no bell hangs, another is rung for it.
     """
-    turn = select(Job.id).where(DUE).order_by(*TURN).limit(1).with_for_update(skip_locked=True)
+    turn = select(Job.id, Job.rung_at).where(DUE).order_by(*TURN).limit(1).with_for_update(skip_locked=True)
     with transaction(engine) as session:
-        return _taken(session, session.scalar(turn) or rung_for, owner=owner, lease_seconds=lease_seconds)
+        first = session.execute(turn).one_or_none()
+        if first is not None and first.id != rung_for and first.rung_at is None:
+            _ring_again(session, rung_for)
+        job_id = rung_for if first is None else first.id
+        return _taken(session, job_id, owner=owner, lease_seconds=lease_seconds)
+
+
+def _ring_again(session: Session, job_id: str) -> None:
+    free = select(Job.id).where(Job.id == job_id, DUE).with_for_update(skip_locked=True)
+    if session.scalar(free) is not None:
+        session.execute(update(Job).where(Job.id == job_id).values(rung_at=None))
+        events.ring(session)
 
 
 def _taken(session: Session, job_id: str, *, owner: str, lease_seconds: float) -> Claim | None:

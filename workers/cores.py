@@ -5,7 +5,6 @@ gate meanwhile: of two who want all, one gets all and the other none.
 """
 
 import fcntl
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,8 @@ NARROW_CELLS = 300_000
 WIDE_CELLS = 40_000_000
 """From here on few wide trials get further than many narrow ones."""
 PAUSE_SECONDS = 0.05
+WHOLE_SECONDS = 10.0
+"""How long a fit that must have a number of threads waits for as many cores; after that it makes do with fewer."""
 GATE_TRIES, GATE_PAUSE_SECONDS = 200, 0.005
 
 
@@ -77,12 +78,12 @@ class Cores:
         return got
 
     def take_all(
-        self, number: int, until: ExitStack, *, check: Callable[[], None], seconds: float = math.inf
+        self, number: int, until: ExitStack, *, check: Callable[[], None], seconds: float = WHOLE_SECONDS
     ) -> bool:  # fmt: skip
         """Waits up to `seconds` for `number` tokens, which are held until `until` closes; whether it got them.
 
         They are taken in order, and kept while it waits for the next: of two who wait, one has what the other waits for
-        first, so that none waits for ever. `check` is called meanwhile and may raise.
+        first. `check` is called meanwhile and may raise.
         """
         ends = time.monotonic() + seconds
         with ExitStack() as held:

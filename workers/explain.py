@@ -146,7 +146,7 @@ def linear(ctx: Context, data: Prepared, names: Sequence[str]) -> dict[str, dict
     recipe = recipe_of(ctx, data, Candidate("linear", {}), rounds=LINEAR_STEPS)
     try:
         fitted = TRAINERS["linear"].fit(
-            data, Fold(name="baseline", train=rows, validation=validation), replace(recipe, monotone={}),
+            data, Fold(name=f"baseline {ctx.seed}", train=rows, validation=validation), replace(recipe, monotone={}),
             Company(threads=ctx.threads, on_iteration=lambda _step, _value: ctx.progress(3, 4)),
         )  # fmt: skip
         predicted = fitted.predict(data.x[data.where("test")])

@@ -13,7 +13,7 @@ from app.db import transaction
 from app.errors import InvalidData, SourceRefused
 from app.secrets import Vault
 from app.spec.data import DatasetSource
-from app.spec.job import JobSpec
+from app.spec.job import JobSpec, parse_spec
 from app.states import StageStatus
 from app.tables import Alias, Artifact, Connection, Dataset, Event, Job, JobStage, ModelVersion, Receipt, Trial
 from workers.context import Blob, Champion, ConnectionRef, DatasetRef, Original, TrialResult
@@ -50,7 +50,7 @@ def load(engine: Engine, vault: Vault, job_id: str) -> Loaded:
     with transaction(engine) as session:
         job = session.get_one(Job, job_id)
         loaded = Loaded(
-            JobSpec.model_validate(job.spec), job.kind, job.spec_digest, artifacts=artifacts_of(session, job_id)
+            parse_spec(job.spec, accepted=True), job.kind, job.spec_digest, artifacts=artifacts_of(session, job_id)
         )
         for stage in session.scalars(select(JobStage).where(JobStage.job_id == job_id).order_by(JobStage.position)):
             if stage.output is not None:

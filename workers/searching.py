@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Engine, and_, func, or_, select
@@ -33,6 +34,7 @@ class Searching:
     ended: dict[int, TrialResult] = field(default_factory=dict)
     first: list[Standing] = field(default_factory=list)
     """The first trials as long as they have ended: these never change again."""
+    _turn: Lock = field(default_factory=Lock)
 
     @property
     def spec(self) -> JobSpec:
@@ -47,13 +49,17 @@ class Searching:
 
     @contextmanager
     def unless_lost(self) -> Iterator[None]:
-        """Forgets the trials where what happens in it fails: what was read may never have been committed."""
-        try:
-            yield
-        except BaseException:
-            self.ended.clear()
-            self.first = []
-            raise
+        """Forgets the trials where what happens in it fails: what was read may never have been committed.
+
+        One thread at a time: the other must not read what is about to be forgotten.
+        """
+        with self._turn:
+            try:
+                yield
+            except BaseException:
+                self.ended.clear()
+                self.first = []
+                raise
 
     def results_of(self, session: Session, numbers: Collection[int]) -> tuple[TrialResult, ...]:
         """The ended trials of these numbers, in order; those not yet known are read."""

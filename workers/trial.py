@@ -88,8 +88,9 @@ def _threads(room: Room, seen: Open, held: ExitStack) -> int:
     )  # fmt: skip
     if wanted == 1 or not search["deterministic"]:
         return room.cores.try_take(wanted, held)
-    # The number decides what comes out. Whoever has the rest of the cores gives them back after a turn.
-    return wanted if room.cores.take_all(wanted, held, check=lambda: None, seconds=2 * TURN_SECONDS) else 0
+    # The number decides what comes out, and a job that is alone at waiting for all cores might wait for ever.
+    has_all = room.cores.take_all(wanted, held, check=lambda: None)
+    return wanted if has_all or room.cores.try_take(wanted, held) else 0
 
 
 class Turn:

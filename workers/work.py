@@ -54,11 +54,12 @@ def threads_for(work: Work, stage: str) -> Iterator[int]:
     cells = facts.rows * facts.features if stage == "train" else WIDE_CELLS
     wanted = threads_wanted(asked, cells=cells, alone=True, most=most, deterministic=deterministic)
     with ExitStack() as held:
-        if deterministic and wanted > 1:  # the number decides what comes out
-            work.room.cores.take_all(wanted, held, check=work.keeper.check)
+        cores, check, whole = work.room.cores, work.keeper.check, deterministic and wanted > 1
+        if whole and cores.take_all(wanted, held, check=check):
             yield wanted
-        else:
-            yield held.enter_context(work.room.cores.taken(wanted, check=work.keeper.check))
+        else:  # where the number decides what comes out, fewer cores do not change it
+            got = held.enter_context(cores.taken(wanted, check=check))
+            yield wanted if deterministic else got
 
 
 def _fits(loaded: Loaded, stage: str) -> bool:

@@ -10,7 +10,8 @@ from pathlib import Path
 from app.storage import BlobStore, file_digest
 from workers.context import Blob
 
-RECENT_SECONDS = 600.0
+RECENT_SECONDS = 1_800.0
+"""What was asked for so lately may be open in a stage."""
 LOOK_SHARE = 0.02
 """Of the bound: when a process has put so much into the folder, it looks whether the folder is too large."""
 
@@ -61,8 +62,16 @@ class BlobCache:
         for used_at, size, path in sorted(files):
             if total <= self._limit or time.time() - used_at < RECENT_SECONDS:
                 return
-            Path(path).unlink(missing_ok=True)
-            total -= size
+            if _used_at(path) == used_at:  # nobody has taken it up meanwhile
+                Path(path).unlink(missing_ok=True)
+                total -= size
+
+
+def _used_at(path: str) -> float | None:
+    try:
+        return Path(path).stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 class JobWorkspace:

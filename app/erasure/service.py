@@ -67,13 +67,13 @@ def impact(
         counts = {
             name: _known(_fetched(store, project_id, digest), wanted, secrets) for name, digest in each.digests.items()
         }
-        if None in counts.values():
-            unknown.append({"model": each.model, "version": each.version, "reason": MADE_OTHERWISE})
-        elif any(counts.values()):
+        if any(counts.values()):
             affected.append({
                 "model": each.model, "version": each.version, "id_columns": list(each.id_columns),
-                "trained_on": counts.get(TRAINED, 0), "tested_on": counts.get(TESTED, 0),
+                "trained_on": counts.get(TRAINED) or 0, "tested_on": counts.get(TESTED) or 0,
             })  # fmt: skip
+        elif None in counts.values():
+            unknown.append({"model": each.model, "version": each.version, "reason": MADE_OTHERWISE})
     return {
         "rows": len(rows), "affected": affected, "unknown": unknown,
         "unaffected": len(found) - len(affected) - len(unknown),
@@ -99,6 +99,6 @@ def _fetched(store: S3Store, project_id: str, digest: str) -> Keys:
 
 
 def _known(keys: Keys, rows: Sequence[Mapping[str, Any]], secrets: Sequence[bytes]) -> int | None:
-    """How many of the rows are among the keys; None where none of the secrets made these."""
-    secret = keys.made_by(secrets)
-    return None if secret is None else sum((key := key_of(secret, row)) is not None and key in keys for row in rows)
+    """How many of the rows are among the keys; None where none is, and none of the secrets is known to have made these."""
+    found = sum(any((key := key_of(secret, row)) is not None and key in keys for secret in secrets) for row in rows)
+    return found if found or keys.made_by(secrets) is not None else None

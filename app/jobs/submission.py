@@ -109,7 +109,7 @@ def reproduce(  # what is asked: which version, changed how, by whom
     if row is None:
         raise NotFound(f"Model {model!r} has no version {version} in this project.")
     original = session.get_one(Job, row.job_id)
-    spec = parse_spec(merged(original.spec, changes))
+    spec = parse_spec(merged(original.spec, changes), accepted=not changes)
     if spec.model != model:
         raise InvalidSpec("A reproduction is of the same model.", violations=[
             Violation("/changes/model", "not_changeable", "the model's name is what is reproduced", "Leave it out."),

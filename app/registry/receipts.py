@@ -10,7 +10,7 @@ from app import signing
 from app.errors import NotFound
 from app.receipts import FORMAT, signed
 from app.secrets import Vault
-from app.spec.job import JobSpec
+from app.spec.job import parse_spec
 from app.tables import Artifact, Job, JobStage, ModelVersion, Receipt, Review
 
 PINNED = ("snapshot", "split", "predictions_test", "judged")
@@ -48,7 +48,7 @@ def _document(session: Session, *, job: Job, version: ModelVersion, made_by: Map
     found = select(Artifact).where(Artifact.job_id == job.id, Artifact.name.in_(PINNED))
     pinned = {row.name: row.digest for row in session.scalars(found)}
     validated, evaluated = said.get("validate", {}), said.get("evaluate", {})
-    spec = JobSpec.model_validate(job.spec).resolved()  # with the defaults of what it could not yet say
+    spec = parse_spec(job.spec, accepted=True).resolved()  # with the defaults of what it could not yet say
     return {
         "format": FORMAT, "model": version.model, "version": version.version, "job_id": job.id,
         "registered_at": f"{version.created_at:%Y-%m-%dT%H:%M:%S.%fZ}",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from app.errors import Violation, bounded, step
@@ -23,6 +23,15 @@ MAX_INTEGER = MOST_EXACT
 def misfit(message: str, *at: str | int) -> PydanticCustomError:
     """What a validator over several fields raises; `at` leads from the part it validates to the field to be changed."""
     return PydanticCustomError("value_error", "{message}", {"at": list(at), "message": message})
+
+
+ACCEPTED = {"accepted": True}
+"""The context in which a spec is read again that was accepted once: see `was_accepted`."""
+
+
+def was_accepted(info: ValidationInfo) -> bool:
+    """Whether the spec was accepted before: then it says in vain what newer rules refuse, and means what it meant."""
+    return bool((info.context or {}).get("accepted"))
 
 
 class Part(BaseModel):

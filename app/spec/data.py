@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from app.spec.base import (
     MAX_COLUMNS,
@@ -22,6 +22,7 @@ from app.spec.base import (
     misfit,
     no_control,
     no_nul,
+    was_accepted,
 )
 
 
@@ -287,15 +288,15 @@ class Split(Part):
     """`keep_out`: a row, by `task.id_columns`, that an earlier version was tested on is never trained on."""
 
     @model_validator(mode="after")
-    def parts_add_up(self) -> "Split":
-        """The three parts are a whole, and none but validation is empty."""
+    def parts_add_up(self, info: ValidationInfo) -> "Split":
+        """The three parts are a whole, none is empty, and what is said goes with the method."""
         if abs(self.train + self.validation + self.test - 1.0) > 1e-6:
             raise ValueError("train + validation + test must be 1")
         if min(self.train, self.validation, self.test) <= 0.0:
             raise ValueError("train, validation and test must each be above 0")
         if self.method == "predefined" and self.column is None:
             raise misfit("method predefined needs column", "column")
-        if self.column is not None and self.method in {"auto", "random", "stratified"}:
+        if self.column is not None and self.method in {"auto", "random", "stratified"} and not was_accepted(info):
             instead = {"auto": "name method time, group, hash or predefined beside it, or set task.time_column or "
                                "task.group_column instead"}.get(self.method, "leave one of the two out")  # fmt: skip
             raise misfit(f"method {self.method} does not divide by a column; {instead}", "column")

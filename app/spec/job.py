@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from app.errors import InvalidSpec
 from app.receipts import digest_of
 from app.spec.algorithms import DEFAULT_ALGORITHM, PARAMS
-from app.spec.base import Label, Part, Slug, misfit, violations_of
+from app.spec.base import ACCEPTED, Label, Part, Slug, misfit, violations_of, was_accepted
 from app.spec.data import Data, Split, Task, Transform, Validation
 from app.spec.decision import (
     CLASSIFICATION_METRICS,
@@ -63,9 +63,9 @@ class JobSpec(Part):
         return self
 
     @model_validator(mode="after")
-    def metrics_fit_the_task(self) -> "JobSpec":
+    def metrics_fit_the_task(self, info: ValidationInfo) -> "JobSpec":
         """Where the task is known, each metric is one of that task's."""
-        kind = known_task(self.task.type, self.training.objective)
+        kind = self.task.type if was_accepted(info) else known_task(self.task.type, self.training.objective)
         fitting = {"auto": METRIC_NAMES, "regression": REGRESSION_METRICS}.get(kind, CLASSIFICATION_METRICS)
         asked: list[tuple[str, tuple[str | int, ...]]] = [
             *((name, ("evaluation", "metrics", place)) for place, name in enumerate(self.evaluation.metrics)),
@@ -103,16 +103,17 @@ class JobSpec(Part):
         return self
 
     @model_validator(mode="after")
-    def training_fits_the_task(self) -> "JobSpec":
+    def training_fits_the_task(self, info: ValidationInfo) -> "JobSpec":
         """Other objectives are for numbers, what is monotone has an order, and what is tuned or weighted has classes."""
-        kind, training = known_task(self.task.type, self.training.objective), self.training
-        classes = kind in {"binary", "multiclass"}
-        if self.task.positive_class is not None and kind == "regression":
+        training, new = self.training, not was_accepted(info)
+        kind = known_task(self.task.type, training.objective) if new else self.task.type
+        classes, numbers = kind in {"binary", "multiclass"}, kind == "regression"
+        if new and numbers and self.task.positive_class is not None:
             raise misfit("task.positive_class is for two classes, not for numbers", "task", "positive_class")
         refused = (
-            ("class_weight", training.class_weight is not None and kind == "regression", "is for classes, not for numbers"),
+            ("class_weight", new and numbers and training.class_weight is not None, "is for classes, not for numbers"),
             ("objective", training.objective != "auto" and classes, f"is for regression, not for a {kind} task"),
-            ("calibrate", training.calibrate and kind == "regression", "is for classes, not for numbers"),
+            ("calibrate", training.calibrate and numbers, "is for classes, not for numbers"),
             ("tune_threshold", training.tune_threshold and kind in {"regression", "multiclass"}, "is for two classes"),
             ("monotone", training.monotone and kind == "multiclass",
              "is for binary and regression tasks: several classes have no order"),
@@ -146,10 +147,11 @@ class JobSpec(Part):
         return self
 
     @model_validator(mode="after")
-    def a_search_has_a_budget(self) -> "JobSpec":
+    def a_search_has_a_budget(self, info: ValidationInfo) -> "JobSpec":
         """What says how to search is of no use where strategy auto has no budget, and so searches nothing."""
         tuning = self.tuning
-        if tuning.strategy != "auto" or tuning.max_trials is not None or tuning.max_seconds is not None:
+        limited = tuning.max_trials is not None or tuning.max_seconds is not None
+        if tuning.strategy != "auto" or limited or was_accepted(info):
             return self
         asked = {
             "space": bool(tuning.space), "patience": tuning.patience is not None,
@@ -223,14 +225,17 @@ def known_of(*algorithms: str) -> str:
     return "known: " + ", ".join(sorted({name for each in algorithms for name in PARAMS[each].model_fields}))
 
 
-def parse_spec(document: Any) -> JobSpec:
+def parse_spec(document: Any, *, accepted: bool = False) -> JobSpec:
     """The spec that `document`, parsed JSON, says.
+
+    Args:
+        accepted: Whether it was accepted before, perhaps by an earlier release: see `was_accepted`.
 
     Raises:
         InvalidSpec: with one violation for each fault, each with its JSON pointer.
     """
     try:
-        return JobSpec.model_validate(document)
+        return JobSpec.model_validate(document, context=ACCEPTED if accepted else None)
     except ValidationError as error:
         found = violations_of(error.errors(include_url=False, include_input=False), document=document)
         raise InvalidSpec(

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.peers import environments, results
-from benchmarks.peers.house import House, commit, opened
+from benchmarks.peers.house import commit, opened
 from benchmarks.peers.measure import Measured, measured
 from benchmarks.peers.memory import Peak
 from benchmarks.peers.tables import CACHE, Contest, MissingData, contest, folder_of, named
@@ -73,9 +73,7 @@ def run_missing(asked: argparse.Namespace, contests: list[tuple[str, int]], *, e
         for system in missing(results.kept(), asked, name, seed):
             if time.monotonic() + expected_seconds(asked.seconds) > ends:
                 return
-            task = contest_of(name, seed, asked.data)
-            with opened(task) if system == OWN else contextlib.nullcontext() as house:
-                record(asked, system, task, house)
+            record(asked, system, contest_of(name, seed, asked.data))
 
 
 def arguments() -> argparse.Namespace:
@@ -122,7 +120,7 @@ def contest_of(name: str, seed: int, folder: Path | None) -> Contest:
         raise SystemExit(str(error)) from None
 
 
-def record(asked: argparse.Namespace, system: str, task: Contest, house: House | None) -> None:
+def record(asked: argparse.Namespace, system: str, task: Contest) -> None:
     """Runs one system once and writes the line, be it of a failure."""
     line: dict[str, Any] = {
         "table": task.table, "system": system, "seed": task.seed, "seconds": asked.seconds, "metric": task.metric,
@@ -131,8 +129,9 @@ def record(asked: argparse.Namespace, system: str, task: Contest, house: House |
     }  # fmt: skip
     with Peak(os.getpid()) as peak:
         try:
-            if house is not None:
-                predicted, told = house.run(task, seconds=asked.seconds)
+            if system == OWN:
+                with opened(task) as house:
+                    predicted, told = house.run(task, seconds=asked.seconds)
             else:
                 predicted, told = of_peer(system, task, asked.seconds, peak)
             found = scored(task, predicted)

@@ -19,7 +19,12 @@ def known(api: TestClient, tenant: Tenant, tmp_path: Path) -> Any:
     """Registers a version that learned from some customers and was judged by others."""
 
     def make(
-        trained: list[int], tested: list[int], *, ids: tuple[str, ...] = ("customer",), vault: Vault | None = None
+        trained: list[int],
+        tested: list[int],
+        *,
+        ids: tuple[str, ...] = ("customer",),
+        vault: Vault | None = None,
+        marked: bool = True,
     ) -> int:
         job_id = tenant.job()
         secret = (vault or tenant.vault).row_secrets(tenant.id)[0]
@@ -28,8 +33,8 @@ def known(api: TestClient, tenant: Tenant, tmp_path: Path) -> Any:
             job.spec = {**job.spec, "task": {**job.spec["task"], "id_columns": list(ids)}}
             for name, customers in (("trained", trained), ("tested", tested)):
                 path = tmp_path / name
-                keys = (key_of(secret, {"customer": each}) or b"" for each in customers)
-                path.write_bytes(Keys.of(secret, keys).content)
+                keys = [key_of(secret, {"customer": each}) or b"" for each in customers]
+                path.write_bytes(Keys.of(secret, keys).content if marked else b"".join(sorted(keys)))
                 digest, size = api.app.state.store.put(tenant.id, path)
                 session.add(Artifact(
                     job_id=job_id, name=f"row_keys_{name}", stage="split", digest=digest, size_bytes=size, media_type="x/y"
@@ -66,6 +71,14 @@ def test_a_version_whose_secret_is_gone_is_not_said_to_know_nobody(tenant: Tenan
         (gone, True)
     ]
     assert (found["affected"], found["unaffected"]) == ([], 0)
+
+
+def test_a_version_of_an_earlier_release_knows_those_who_are_found(tenant: Tenant, known: Any):
+    version = known([1, 2], [3], marked=False)
+    found = tenant.post("/v1/erasure-impact", {"rows": [{"customer": 1}]}).json()
+    assert [(each["version"], each["trained_on"], each["tested_on"]) for each in found["affected"]] == [(version, 1, 0)]
+    found = tenant.post("/v1/erasure-impact", {"rows": [{"customer": 9}]}).json()
+    assert (found["affected"], found["unaffected"], len(found["unknown"])) == ([], 0, 1)
 
 
 def test_another_projects_versions_are_not_looked_at(tenant: Tenant, stranger: Tenant, known: Any):

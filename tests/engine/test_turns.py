@@ -72,3 +72,24 @@ def test_a_bell_waits_for_the_job_it_was_rung_for_where_another_transaction_has_
             assert hearing.is_alive()
     hearing.join()
     assert heard == [job_id]
+
+
+def rung(engine: Engine, job_id: str) -> bool:
+    return the_job(engine, job_id).rung_at is not None
+
+
+def test_where_a_bell_takes_a_job_that_has_none_another_is_rung_for_its_own(engine: Engine) -> None:
+    waiting, urgent = a_job(engine), a_job(engine, resources={"priority": 9})
+    with transaction(engine) as session:
+        session.get_one(Job, waiting).rung_at = func.now()
+    assert hear_a_bell(engine, waiting) == urgent
+    assert not rung(engine, waiting)
+
+
+def test_where_both_have_bells_neither_is_rung_again(engine: Engine) -> None:
+    waiting, urgent = a_job(engine), a_job(engine, resources={"priority": 9})
+    with transaction(engine) as session:
+        for job_id in (waiting, urgent):
+            session.get_one(Job, job_id).rung_at = func.now()
+    assert hear_a_bell(engine, waiting) == urgent
+    assert rung(engine, waiting)

@@ -171,6 +171,15 @@ def test_the_refit_of_a_linear_model_that_nothing_stops_goes_on_to_its_end(tmp_p
     assert seconds_needed(ctx, replace(contender, seconds=10.0)) < 20.0
 
 
+def test_the_refit_of_a_linear_model_that_only_its_time_stopped_goes_on_to_its_end(tmp_path, steps):
+    ctx, contender = overfitted(tmp_path, {"early_stopping_rounds": 20})
+    contender = replace(contender, iterations=3, facts={**contender.facts, "timed_out": True})
+    steps.clear()
+    refitted(ctx, of_search(ctx, contender, 1.0), key="refit")
+    [(_given, took)] = steps
+    assert took > 100
+
+
 def test_validation_metrics_are_never_those_of_a_model_that_saw_the_rows(tmp_path):
     ctx = searched(tmp_path, AUTO)
     ctx = after(ctx, tune=tune.run(ctx).output)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from app.errors import InvalidSpec
 from app.spec.base import misfit, violations_of
+from app.spec.job import parse_spec
 from tests.learning import parsed
 
 TABLE = {"kind": "dataset", "dataset_id": "ds_00000000"}
@@ -111,6 +112,18 @@ def test_what_json_or_the_database_cannot_hold_is_refused(parts: dict[str, Any],
         parsed(spec(**parts))
     assert [violation.pointer for violation in refused.value.violations] == [pointer]
     assert parsed(spec(validation={"max_rows": 2**53 - 1})).digest()
+
+
+@pytest.mark.parametrize("parts", [
+    {"split": {"column": "a"}}, {"tuning": {"patience": 5}}, {"tuning": {"space": {"num_leaves": RANGE}}},
+    {"training": {"class_weight": "balanced"}, "task": {"type": "regression"}},
+    {"task": {"positive_class": 1, "type": "regression"}},
+])  # fmt: skip
+def test_what_was_accepted_once_is_read_again_though_it_says_something_in_vain(parts: dict[str, Any]):
+    with pytest.raises(InvalidSpec):
+        parse_spec(spec(**parts))
+    accepted = parse_spec(spec(**parts), accepted=True)
+    assert parse_spec(accepted.resolved(), accepted=True).digest() == accepted.digest()
 
 
 def test_an_unknown_parameter_is_answered_with_those_that_are_known():

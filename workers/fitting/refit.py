@@ -163,11 +163,12 @@ def growth(ctx: Context, data: Prepared) -> float:
 def _found_rounds(ctx: Context, contender: Contender) -> bool:
     """Whether the fit of `contender` says how long the refit is to be.
 
-    Forests take as many trees as their parameters say, and a linear model that nobody stopped goes on to its end; one
-    that was stopped early is held back by that, as boosters are, and its metrics are those of a model held back.
+    Forests take as many trees as their parameters say, and a linear model that only its time stopped goes on to its end;
+    one that was stopped early is held back by that, as boosters are, and its metrics are those of a model held back.
     """
     algorithm, stopping = contender.candidate.algorithm, ctx.spec.training.early_stopping_rounds is not None
-    return algorithm in BOOSTED or (algorithm == "linear" and stopping)
+    held_back = stopping and not contender.facts.get("timed_out")
+    return algorithm in BOOSTED or (algorithm == "linear" and held_back)
 
 
 def rounds_for(ctx: Context, data: Prepared, contender: Contender) -> int:

@@ -79,7 +79,7 @@ def _blamed(code: str, spec: JobSpec) -> str:
     """The pointer to what decides about a division that cannot be."""
     by_column = "/split/column" if spec.split.column is not None else "/task/time_column"
     places = {
-        "gap_needs_times": "/split/gap", "split_column_missing": "/split/column", "class_missing": "/split/method",
+        "gap_needs_times": "/split/gap", "split_column_missing": "/split/column", "class_missing": by_column if spec.split.method == "predefined" else "/split/method",
         "empty_part": by_column if spec.split.method == "predefined" else "/split",
         "too_few_groups": by_column if spec.split.column is not None else "/task/group_column",
     }  # fmt: skip
