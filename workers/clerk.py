@@ -1,4 +1,4 @@
-"""claim() and settle(): outcomes become rows, events and the next step, each in one short transaction.
+"""claim_next() and settle(): outcomes become rows, events and the next step, each in one short transaction.
 
 Every write names the fence that the claim got; a worker whose lease was taken over matches no row and stops.
 """
@@ -46,12 +46,6 @@ class Claim:
     strikes: int
     spec: Mapping[str, Any]
     seconds_used: float
-
-
-def claim(engine: Engine, job_id: str, *, owner: str, lease_seconds: float) -> Claim | None:
-    """Takes the job's lease, or None where there is nothing to take: it ended, it waits, or somebody holds it."""
-    with transaction(engine) as session:
-        return _taken(session, job_id, owner=owner, lease_seconds=lease_seconds)
 
 
 def claim_next(engine: Engine, rung_for: str, *, owner: str, lease_seconds: float) -> Claim | None:

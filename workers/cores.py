@@ -78,7 +78,7 @@ class Cores:
         return got
 
     def take_all(
-        self, number: int, until: ExitStack, *, check: Callable[[], None], seconds: float = WHOLE_SECONDS
+        self, number: int, until: ExitStack, *, check: Callable[[], None], seconds: float
     ) -> bool:  # fmt: skip
         """Waits up to `seconds` for `number` tokens, which are held until `until` closes; whether it got them.
 
@@ -95,6 +95,16 @@ class Cores:
                     time.sleep(PAUSE_SECONDS)
             until.push(held.pop_all())
         return True
+
+    def take_whole(
+        self, number: int, until: ExitStack, *, check: Callable[[], None], seconds: float = WHOLE_SECONDS
+    ) -> bool:  # fmt: skip
+        """Takes tokens for a fit that has `number` threads whatever is free: that number decides what comes out.
+
+        It waits up to `seconds` for as many, since who waits for all might wait for ever, and makes do then with those
+        that are free. Whether it got any; they are held until `until` closes.
+        """
+        return self.take_all(number, until, check=check, seconds=seconds) or self.try_take(number, until) > 0
 
     def _pass(self, gate: ExitStack) -> bool:
         """The gate is held for microseconds, but its holder may have been stopped in them."""

@@ -88,9 +88,7 @@ def _threads(room: Room, seen: Open, held: ExitStack) -> int:
     )  # fmt: skip
     if wanted == 1 or not search["deterministic"]:
         return room.cores.try_take(wanted, held)
-    # The number decides what comes out, and a job that is alone at waiting for all cores might wait for ever.
-    has_all = room.cores.take_all(wanted, held, check=lambda: None)
-    return wanted if has_all or room.cores.try_take(wanted, held) else 0
+    return wanted if room.cores.take_whole(wanted, held, check=lambda: None) else 0
 
 
 class Turn:

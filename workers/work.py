@@ -54,12 +54,13 @@ def threads_for(work: Work, stage: str) -> Iterator[int]:
     cells = facts.rows * facts.features if stage == "train" else WIDE_CELLS
     wanted = threads_wanted(asked, cells=cells, alone=True, most=most, deterministic=deterministic)
     with ExitStack() as held:
-        cores, check, whole = work.room.cores, work.keeper.check, deterministic and wanted > 1
-        if whole and cores.take_all(wanted, held, check=check):
-            yield wanted
-        else:  # where the number decides what comes out, fewer cores do not change it
-            got = held.enter_context(cores.taken(wanted, check=check))
-            yield wanted if deterministic else got
+        cores, check = work.room.cores, work.keeper.check
+        if not deterministic or wanted == 1:
+            yield held.enter_context(cores.taken(wanted, check=check))
+            return
+        while not cores.take_whole(wanted, held, check=check):
+            check()
+        yield wanted
 
 
 def _fits(loaded: Loaded, stage: str) -> bool:

@@ -29,8 +29,9 @@ VAULT = Vault(Fernet.generate_key().decode())
 
 
 def take(engine: Engine, job_id: str, owner: str = "node:1:a") -> Claim:
-    claim = clerk.claim(engine, job_id, owner=owner, lease_seconds=LEASE_SECONDS)
+    claim = clerk.claim_next(engine, job_id, owner=owner, lease_seconds=LEASE_SECONDS)
     assert claim is not None
+    assert claim.job_id == job_id
     return claim
 
 
@@ -53,7 +54,7 @@ def test_of_sixteen_workers_that_hear_the_bell_one_gets_the_job(engine: Engine) 
 
     def hear(number: int) -> None:
         start.wait()
-        claim = clerk.claim(engine, job_id, owner=f"node:{number}:x", lease_seconds=LEASE_SECONDS)
+        claim = clerk.claim_next(engine, job_id, owner=f"node:{number}:x", lease_seconds=LEASE_SECONDS)
         if claim is not None:
             won.append(claim)
 
@@ -106,7 +107,7 @@ def test_ten_stages_make_one_version_and_one_event_of_each_kind(engine: Engine) 
     assert (job.status, job.version, job.attempt, job.lease_owner) == (JobStatus.SUCCEEDED, 1, 1, None)
     kinds = [kind for kind, _ in events_of(engine, job_id)]
     assert kinds.count("model.version.registered") == kinds.count("job.succeeded") == 1
-    assert clerk.claim(engine, job_id, owner="node:9:z", lease_seconds=1) is None
+    assert clerk.claim_next(engine, job_id, owner="node:9:z", lease_seconds=1) is None
 
 
 def test_work_that_ends_its_worker_each_time_without_progress_is_counted_and_progress_forgives(engine: Engine) -> None:
@@ -132,7 +133,7 @@ def test_an_outage_is_not_charged_and_a_breakage_is(engine: Engine) -> None:
     clerk.put_back(engine, take(engine, job_id), StoreUnavailable().detail, after_seconds=60, charged=False)
     job = the_job(engine, job_id)
     assert (job.status, job.attempt, job.strikes) == (JobStatus.QUEUED, 1, 0)
-    assert clerk.claim(engine, job_id, owner="node:1:a", lease_seconds=1) is None, "it is not due yet"
+    assert clerk.claim_next(engine, job_id, owner="node:1:a", lease_seconds=1) is None, "it is not due yet"
     make_due(engine, job_id)
     clerk.put_back(engine, take(engine, job_id), "it broke", after_seconds=0, charged=True)
     assert the_job(engine, job_id).attempt == 2
@@ -146,7 +147,7 @@ def test_a_search_gives_the_lease_back_and_nobody_can_claim_the_job_while_trials
     assert settle(engine, claim, "tune", FanOut(trials=3, parallel=2, minimize=True)) is None
     job = the_job(engine, job_id)
     assert (job.status, job.waits_on, job.lease_owner, job.attempt) == (JobStatus.RUNNING, "trials", None, 1)
-    assert clerk.claim(engine, job_id, owner="node:2:b", lease_seconds=1) is None
+    assert clerk.claim_next(engine, job_id, owner="node:2:b", lease_seconds=1) is None
 
 
 def test_a_refused_model_waits_for_a_person_or_is_rejected_by_the_spec(engine: Engine) -> None:
@@ -321,4 +322,4 @@ def test_a_node_that_starts_again_frees_its_old_leases_uncharged_and_no_other_no
     take(engine, other, "node-b:1:x")
     assert clerk.release_node(engine, "node-a") == 1
     assert take(engine, mine, "node-a:2:y").attempt == 1
-    assert clerk.claim(engine, other, owner="node-a:2:y", lease_seconds=1) is None
+    assert clerk.claim_next(engine, other, owner="node-a:2:y", lease_seconds=1) is None

@@ -15,6 +15,12 @@ def hear_a_bell(engine: Engine, rung_for: str) -> str | None:
     return claim.job_id if claim is not None else None
 
 
+def let_bells_hang_for(engine: Engine, *job_ids: str) -> None:
+    with transaction(engine) as session:
+        for job_id in job_ids:
+            session.get_one(Job, job_id).rung_at = func.now()
+
+
 def somebody_waits(engine: Engine) -> bool:
     with transaction(engine) as session:
         return bool(session.scalar(text("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")))
@@ -28,8 +34,9 @@ def test_a_bell_that_hung_before_an_urgent_job_came_takes_the_urgent_one(engine:
 
 
 def test_a_bell_takes_nothing_that_waits_that_is_held_or_that_is_not_due_yet(engine: Engine) -> None:
-    held, later, asked = (a_job(engine, resources={"priority": 9}) for _ in range(3))
-    clerk.claim(engine, held, owner="node:2:b", lease_seconds=LEASE_SECONDS)
+    held = a_job(engine, resources={"priority": 9})
+    assert hear_a_bell(engine, held) == held
+    later, asked = (a_job(engine, resources={"priority": 9}) for _ in range(2))
     with transaction(engine) as session:
         session.get_one(Job, later).due_at = func.now() + clerk.SECOND * 60
         session.get_one(Job, asked).waits_on = "trials"
@@ -43,6 +50,7 @@ def test_a_bell_takes_nothing_that_waits_that_is_held_or_that_is_not_due_yet(eng
 
 def test_of_sixteen_workers_that_hear_bells_each_gets_a_job_of_its_own(engine: Engine) -> None:
     made = [a_job(engine, resources={"priority": 9}) for _ in range(8)]
+    let_bells_hang_for(engine, *made)
     won: list[str] = []
     start = threading.Barrier(16)
 
@@ -80,16 +88,13 @@ def rung(engine: Engine, job_id: str) -> bool:
 
 def test_where_a_bell_takes_a_job_that_has_none_another_is_rung_for_its_own(engine: Engine) -> None:
     waiting, urgent = a_job(engine), a_job(engine, resources={"priority": 9})
-    with transaction(engine) as session:
-        session.get_one(Job, waiting).rung_at = func.now()
+    let_bells_hang_for(engine, waiting)
     assert hear_a_bell(engine, waiting) == urgent
     assert not rung(engine, waiting)
 
 
 def test_where_both_have_bells_neither_is_rung_again(engine: Engine) -> None:
     waiting, urgent = a_job(engine), a_job(engine, resources={"priority": 9})
-    with transaction(engine) as session:
-        for job_id in (waiting, urgent):
-            session.get_one(Job, job_id).rung_at = func.now()
+    let_bells_hang_for(engine, waiting, urgent)
     assert hear_a_bell(engine, waiting) == urgent
     assert rung(engine, waiting)

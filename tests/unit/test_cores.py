@@ -67,7 +67,7 @@ def test_who_wants_all_keeps_what_it_has_until_the_rest_is_free(tmp_path: Path) 
             asked.append(cores.try_take(1, other))  # nobody else gets the one that is kept
             narrow.close()
 
-        assert cores.take_all(2, wide, check=look)
+        assert cores.take_all(2, wide, check=look, seconds=60.0)
         assert asked == [0]
         assert cores.try_take(1, other) == 0
         wide.close()
@@ -82,6 +82,15 @@ def test_who_does_not_get_all_in_time_gets_none(tmp_path: Path) -> None:
         wide.close()
         assert not cores.take_all(2, wide, check=lambda: None, seconds=0.0)
         assert cores.try_take(2, other) == 1
+
+
+@pytest.mark.parametrize("busy", [0, 1, 2])
+def test_a_fit_of_two_threads_makes_do_with_one_core_and_goes_without_none(tmp_path: Path, busy: int) -> None:
+    cores = Cores(tmp_path, 2)
+    with ExitStack() as narrow, ExitStack() as wide, ExitStack() as other:
+        cores.try_take(busy, narrow)
+        assert cores.take_whole(2, wide, check=lambda: None, seconds=0.0) == (busy < 2)
+        assert cores.try_take(2, other) == 0, "it holds what was free"
 
 
 @pytest.mark.parametrize(
