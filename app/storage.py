@@ -1,13 +1,13 @@
 """Content-addressed blobs: the key is the digest, so a write is idempotent and a read can be verified."""
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Protocol
 
 import urllib3
@@ -81,6 +81,11 @@ def blob_key(project_id: str, digest: str) -> str:
     return f"{project_id}/sha256/{value}"
 
 
+def part_of(target: Path) -> Path:
+    """Where the bytes of `target` are written until they are whole: no other process or thread writes there."""
+    return target.with_name(f"{target.name}.{token_hex(8)}.part")
+
+
 def _land(part: Path, digest: str, target: Path) -> None:
     if file_digest(part) != digest:
         part.unlink(missing_ok=True)
@@ -100,7 +105,7 @@ class FolderStore:
         target = self._folder / blob_key(project_id, digest)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_suffix(f".{os.getpid()}.part")
+            part = part_of(target)
             shutil.copyfile(path, part)
             _land(part, digest, target)
         return digest, target.stat().st_size
@@ -110,7 +115,7 @@ class FolderStore:
         source = self._folder / blob_key(project_id, digest)
         if not source.exists():
             raise NotFound(f"There is no blob {digest}.")
-        part = target.with_name(target.name + ".part")
+        part = part_of(target)
         shutil.copyfile(source, part)
         _land(part, digest, target)
 
@@ -176,7 +181,7 @@ class S3Store:
 
     def get(self, project_id: str, digest: str, target: Path) -> None:
         """See BlobStore."""
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
+        part = part_of(target)
         with _translated():
             response = self._client.get_object(self.bucket, blob_key(project_id, digest))
             try:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.storage import BlobStore, file_digest
+from app.storage import BlobStore, file_digest, part_of
 from workers.context import Blob
 
 RECENT_SECONDS = 1_800.0
@@ -41,7 +41,7 @@ class BlobCache:
         """Keeps a copy of `path`, whose digest the caller has just taken; looks at the bound now and then."""
         if self.has(digest) is not None:
             return
-        part = self.path(digest).with_name(f"{digest[7:]}.{os.getpid()}.own")
+        part = part_of(self.path(digest))
         shutil.copyfile(path, part)
         part.replace(self.path(digest))
         self._adopted += path.stat().st_size
