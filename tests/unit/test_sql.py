@@ -3,7 +3,9 @@
 import datetime as dt
 import os
 import re
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from app.errors import DeadlineExceeded, InvalidData
-from workers.engineering import features
+from trainhouse_loader.derived.engine import opened
+from workers.engineering import duck, features
 
 ROOT = Path(__file__).parents[2]
 TABLE = pa.table(
@@ -148,6 +151,23 @@ def test_sql_that_never_ends_is_ended(sql: str, tmp_path: Path):
     with pytest.raises(DeadlineExceeded):
         selected(sql, tmp_path, seconds=0.5)
     assert time.monotonic() - started < 15
+
+
+def test_sql_that_begins_after_the_time_is_over_is_ended_too():
+    interrupted = threading.Event()
+
+    class Heard:
+        def interrupt(self) -> None:
+            engine.interrupt()
+            interrupted.set()
+
+    def late() -> None:
+        with duck.watched(Heard(), 0.0, what="it", code="sql_timeout"):
+            assert interrupted.wait(60)
+            engine.execute("select sum(sin(x)) as y from range(100000000000) t(x)").fetchall()
+
+    with closing(opened(threads=1)) as engine, pytest.raises(DeadlineExceeded):
+        late()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import pyarrow as pa
 from app.errors import DeadlineExceeded, InvalidData, bounded
 from trainhouse_loader.derived.engine import Engine, opened
 
+INTERRUPT_SECONDS = 0.1
+
 
 @contextmanager
 def sandbox(
@@ -56,15 +58,26 @@ def _tell_apart(table: str, names: list[str]) -> None:
 def watched(engine: Engine, seconds: float, *, what: str, code: str) -> Iterator[None]:
     """Ends what `engine` does after `seconds`.
 
+    It is told more than once: an interrupt between two statements is forgotten when the next one begins.
+
     Raises:
         DeadlineExceeded: it was still at it.
     """
-    watch = threading.Timer(max(0.0, seconds), engine.interrupt)
-    watch.start()
+    over = threading.Event()
+
+    def watch() -> None:
+        wait = min(max(0.0, seconds), threading.TIMEOUT_MAX)
+        while not over.wait(wait):
+            engine.interrupt()
+            wait = INTERRUPT_SECONDS
+
+    watching = threading.Thread(target=watch, name="watch", daemon=True)
+    watching.start()
     try:
         yield
     except duckdb.InterruptException:
         raise DeadlineExceeded(f"{what} ran longer than {seconds:,.0f} seconds.", code=code,
                                hint="Join on fewer rows, or raise resources.max_seconds.") from None  # fmt: skip
     finally:
-        watch.cancel()
+        over.set()
+        watching.join()  # so that none interrupts an engine that is closed
