@@ -42,6 +42,7 @@ class _Claim:
     """What an attempt needs to know, read in the transaction that took the lease."""
 
     id: str
+    endpoint_id: str
     owner: str
     url: str
     event_id: str
@@ -119,7 +120,7 @@ def _claim(session: Session, vault: Vault, delivery_id: str) -> _Claim | None:
     delivery.attempts += 1
     delivery.lease_owner, delivery.lease_until = owner, func.now() + timedelta(seconds=LEASE_SECONDS)
     return _Claim(
-        delivery.id, owner, endpoint.url, event.id, body(event), secrets,
+        delivery.id, endpoint.id, owner, endpoint.url, event.id, body(event), secrets,
         failing=endpoint.failing_since is not None,
     )  # fmt: skip
 
@@ -183,6 +184,9 @@ def _send(egress: Egress, claim: _Claim) -> _Result:
 
 
 def _settle(session: Session, claim: _Claim, result: _Result) -> None:
+    if claim.failing or not result.succeeded:  # the endpoint before its deliveries, as who removes it locks them
+        endpoint = select(WebhookEndpoint.id).where(WebhookEndpoint.id == claim.endpoint_id)
+        session.execute(endpoint.with_for_update(key_share=True))
     held = select(Delivery).where(Delivery.id == claim.id, Delivery.lease_owner == claim.owner).with_for_update()
     delivery = session.scalar(held)
     if delivery is None:  # the lease ran out and somebody else is at it

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,9 @@ from app.main import build
 from app.secrets import Vault
 from app.settings import Settings
 from app.tables import Delivery, WebhookEndpoint
+from app.webhooks import service as webhooks
 from tests.api.rows import Tenant
+from tests.engine.rows import somebody_waits
 from workers.delivery import LOGGED_ATTEMPTS, SCHEDULE, deliver, signature, wait_seconds
 
 PUBLIC = "https://deployer.example.com/hook"
@@ -371,6 +374,21 @@ def test_what_is_on_its_way_to_a_removed_endpoint_is_not_sent(post: Post, deploy
     ):
         body = {"enabled": True} if method == "PATCH" else None
         assert post.call(method, f"/v1/webhooks/{endpoint['id']}{path}", body).status_code == 404
+
+
+@pytest.mark.parametrize("status", [500, 410])
+def test_a_removal_and_a_failed_attempt_at_one_time_both_end(post: Post, deployer: Deployer, status: int):
+    endpoint, deployer.status = post.endpoint(deployer.url), status
+    delivery_id = post.test(endpoint)
+    with ThreadPoolExecutor(1) as pool, transaction(post.engine) as session:
+        webhooks.find(session, post.tenant.id, endpoint["id"], lock=True)
+        attempt = pool.submit(post.attempt, delivery_id)
+        while not somebody_waits(post.engine):
+            assert not attempt.done()
+        webhooks.remove(session, post.tenant.id, endpoint["id"])
+    assert attempt.exception() is None
+    with transaction(post.engine) as session:
+        assert session.get_one(Delivery, delivery_id).status == "failed"
 
 
 def test_deliveries_are_paged_newest_first_and_filtered(post: Post, deployer: Deployer):

@@ -62,3 +62,9 @@ def events_of(engine: Engine, job_id: str) -> list[tuple[str, str]]:
     """(type, id) of the job's events, in order."""
     with transaction(engine) as session:
         return [(row.type, row.id) for row in jobs.happened(session, job_id, limit=1_000, after=0)]
+
+
+def somebody_waits(engine: Engine) -> bool:
+    """Whether a session waits for another's lock."""
+    with transaction(engine) as session:
+        return bool(session.scalar(text("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")))

@@ -2,11 +2,11 @@
 
 import threading
 
-from sqlalchemy import Engine, func, text
+from sqlalchemy import Engine, func
 
 from app.db import transaction
 from app.tables import Job
-from tests.engine.rows import LEASE_SECONDS, a_job, let_the_lease_run_out, the_job
+from tests.engine.rows import LEASE_SECONDS, a_job, let_the_lease_run_out, somebody_waits, the_job
 from workers import clerk
 
 
@@ -19,11 +19,6 @@ def let_bells_hang_for(engine: Engine, *job_ids: str) -> None:
     with transaction(engine) as session:
         for job_id in job_ids:
             session.get_one(Job, job_id).rung_at = func.now()
-
-
-def somebody_waits(engine: Engine) -> bool:
-    with transaction(engine) as session:
-        return bool(session.scalar(text("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")))
 
 
 def test_a_bell_that_hung_before_an_urgent_job_came_takes_the_urgent_one(engine: Engine) -> None:
