@@ -172,7 +172,7 @@ class _Follower:
         self.rounds = rounds
         self.measure = measure
         self.snapshot = snapshot
-        self.written = (0, 0)
+        self.written = (0, (0, 0))
         self.raised: BaseException | None = None
         if resume is not None:
             shutil.copyfile(resume, snapshot)
@@ -199,7 +199,8 @@ class _Follower:
         """The last snapshot with its rounds; it was written before those of `iteration` were told."""
         if not self.snapshot.exists():
             return None
-        stamp = self.snapshot.stat().st_mtime_ns
+        stat = self.snapshot.stat()
+        stamp = (stat.st_mtime_ns, stat.st_ino)  # two within one tick of the clock are files of their own
         if stamp != self.written[1]:
             self.written = (iteration - 1, stamp)
         return self.written[0], self._copy
