@@ -131,11 +131,13 @@ def test_an_upload_beyond_the_limit_is_refused(settings: Settings, tenant: Tenan
         assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
 
 
-def test_a_stranger_is_turned_away_before_the_file_is_read(api: TestClient):
-    before = set(Path(tempfile.gettempdir()).glob("trainhouse-upload-*"))
+def test_a_stranger_is_turned_away_before_the_file_is_read(
+    api: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     answer = api.post("/v1/datasets", files={"file": ("a.csv", CSV)})
     assert answer.status_code == 401
-    assert set(Path(tempfile.gettempdir()).glob("trainhouse-upload-*")) == before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_reader_cannot_upload(tenant: Tenant):

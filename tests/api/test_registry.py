@@ -99,7 +99,7 @@ def test_two_workers_that_register_the_same_job_make_one_version(tenant: Tenant)
 
 
 def _register(tenant: Tenant, job_id: str, barrier: threading.Barrier) -> int:
-    barrier.wait()
+    barrier.wait(60)
     with transaction(tenant.engine) as session:
         return register_job(session, job_id, tenant.vault)
 

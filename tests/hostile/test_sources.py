@@ -1,6 +1,6 @@
 """Sources that lie, flood, stall or point inside are refused with a code; no worker waits, dies or tells a secret."""
 
-import os
+import random
 import re
 import socket
 import struct
@@ -256,7 +256,7 @@ def test_a_flood_ends_at_the_most_that_may_come(
     assert refused.stable_code == "too_many_bytes"
 
 
-GARBAGE = [b"", b"\x00" * 100_000, b"HTTP/1.1 400 Bad Request\r\n\r\n", b"-ERR unknown command\r\n", os.urandom(70_000),
+GARBAGE = [b"", b"\x00" * 100_000, b"HTTP/1.1 400 Bad Request\r\n\r\n", b"-ERR unknown command\r\n", random.Random(7).randbytes(70_000),
            message(b"E", b"SFATAL\x00C28000\x00M" + b"no " * 5_000 + b"\x00\x00"), b"\x4e\x00\x00\x00\x0a5.7\x00" + b"\x01" * 60,
            message(b"R", struct.pack(">I", 7)), message(b"R", struct.pack(">I", 3))]  # fmt: skip
 

@@ -1,5 +1,6 @@
 """One trial: what it reports, when its model is kept, and how it ends otherwise."""
 
+import gc
 import json
 import time
 from dataclasses import replace
@@ -64,6 +65,7 @@ def test_kept_bins_change_no_prediction(tmp_path):
 
 
 def test_no_more_than_a_few_matrices_stay_in_memory(tmp_path):
+    gc.collect()  # what other tests left
     for number in range(4):
         ctx = context(tmp_path / str(number), matrix("regression", seed=number))
         run_trial(ctx, params={"max_bin": 63 + number}, history=())
