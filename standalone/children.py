@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from standalone.folder import write_private
+
 LEASH = Path(__file__).with_name("leash.py")
 LOG_LIMIT_BYTES = 64 * 1024**2
 POLL_SECONDS = 0.02
@@ -94,7 +96,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in the terminal reaches the supervisor alone, which stops in order
             )
-        self.record.write_text(json.dumps({"pid": self.pid, "born": born(self.pid)}))
+        write_private(self.record, {"pid": self.pid, "born": born(self.pid)})
 
     def send(self, number: int) -> None:
         """Sends a signal to a running process; a process that has ended is left in peace."""

@@ -20,6 +20,7 @@ from app.tables import Row
 from standalone.engines import Engines
 from tests.contracts.databases import PASSWORD, READER, Place
 from tests.contracts.test_sources import digest
+from tests.lookup import answers
 from tests.mariadb import MariaDB
 from tests.sources import configured, refusal, result
 from workers.context import ConnectionRef
@@ -219,7 +220,10 @@ def test_a_database_that_does_not_answer_may_answer_later(place: Place, kind: st
 @pytest.mark.parametrize(
     "host", ["10.0.0.1", "169.254.169.254", "0x7f000001", "2130706433", "metadata.google.internal."]
 )
-def test_a_database_inside_is_out_of_reach(place: Place, kind: str, host: str, tmp_path: Path):
+def test_a_database_inside_is_out_of_reach(
+    place: Place, kind: str, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    answers(monkeypatch, ["169.254.169.254"])
     assert isinstance(refusal(place.context(tmp_path, kind, ref=place.changed(kind, host=host))), EgressDenied)
 
 

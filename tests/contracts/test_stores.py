@@ -20,6 +20,7 @@ from app.egress.pinned import MAX_DOCUMENT_BYTES
 from app.errors import Cancelled, EgressDenied, InvalidData, SourceRefused, SourceUnavailable
 from standalone.engines import Engines
 from tests.learning import make_context
+from tests.lookup import answers
 from tests.sources import configured
 from workers.context import ConnectionRef, Context
 from workers.sources import s3
@@ -265,7 +266,10 @@ def test_a_store_that_answers_oddly_is_named_and_nothing_else_happens(name: str,
 @pytest.mark.parametrize(
     "endpoint", ["169.254.169.254", "10.0.0.1:9000", "[::1]:9000", "0x7f000001:80", "metadata.internal:80"]
 )
-def test_an_endpoint_inside_is_out_of_reach(endpoint: str, lake: tuple[Minio, ConnectionRef], tmp_path: Path):
+def test_an_endpoint_inside_is_out_of_reach(
+    endpoint: str, lake: tuple[Minio, ConnectionRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    answers(monkeypatch, ["169.254.169.254"])
     inside = replace(lake[1], config={"endpoint": endpoint, "secure": False})
     ctx = context(tmp_path, inside, "a.csv")
     (source,) = ctx.spec.data.sources.values()

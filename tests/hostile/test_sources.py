@@ -1,7 +1,6 @@
 """Sources that lie, flood, stall or point inside are refused with a code; no worker waits, dies or tells a secret."""
 
 import random
-import re
 import socket
 import struct
 import time
@@ -14,6 +13,7 @@ import pytest
 
 from app.errors import EgressDenied, InvalidData, InvalidSpec, SourceRefused, SourceUnavailable, TrainhouseError
 from tests.learning import make_context
+from tests.lookup import answers
 from tests.rogues import NOTICE, Reply, column, forever, message, mysql, packet, postgres, result, silent
 from tests.sources import NO_ENGINES, configured
 from tests.wire import Answer, listening
@@ -22,7 +22,6 @@ from workers.sources import SOURCES
 from workers.sources import mysql as mysql_source
 from workers.sources import postgres as postgres_source
 
-NUMERIC = re.compile(r"[0-9.]+")
 SECRET = "the-password-of-the-role"
 
 
@@ -78,23 +77,6 @@ INSIDE = [
 @pytest.mark.parametrize("url", INSIDE)
 def test_a_url_that_leads_inside_is_denied(url: str, tmp_path: Path):
     assert isinstance(refusal(reading(tmp_path, {"kind": "http", "url": url})), EgressDenied)
-
-
-def answers(monkeypatch: pytest.MonkeyPatch, *rounds: list[str]) -> list[int]:
-    """Every look-up of a name gives the next round of addresses; the list says how often was asked."""
-    asked: list[int] = []
-
-    def look(host: str, port: int, *_: object, **__: object) -> list[tuple[Any, ...]]:
-        if NUMERIC.fullmatch(host):  # an address is looked up on connecting to it, and is itself
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
-        asked.append(port)
-        found = rounds[min(len(asked), len(rounds)) - 1]
-        return [
-            (socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in found
-        ]
-
-    monkeypatch.setattr(socket, "getaddrinfo", look)
-    return asked
 
 
 MIXED = [["8.8.8.8", "10.0.0.1"], ["10.0.0.1", "8.8.8.8"], ["2001:4860:4860::8888", "::1"], ["8.8.8.8", "::ffff:10.0.0.1"],

@@ -11,6 +11,7 @@ import pytest
 from app.egress import Egress, resolve
 from app.errors import EgressDenied, ReceiverUnavailable, TrainhouseError
 from app.settings import Settings
+from tests.lookup import answers
 
 LOOPBACK = "127.0.0.0/8"
 PRIVATE = [
@@ -112,7 +113,10 @@ def test_one_bad_address_among_good_ones_denies_the_host(monkeypatch: pytest.Mon
     "https://8.8.8.8/ x", "https://8.8.8.8/" + "a" * 8_192, "https://\u2460.com/", "https://[::1/", "https://x.internal/",
     "https://metadata/", "http://no-such-name.example/",
 ])  # fmt: skip
-def test_a_url_that_could_never_be_sent_to_is_refused(settings_of: Callable[..., Settings], url: str):
+def test_a_url_that_could_never_be_sent_to_is_refused(
+    settings_of: Callable[..., Settings], url: str, monkeypatch: pytest.MonkeyPatch
+):
+    answers(monkeypatch)
     with pytest.raises(EgressDenied):
         Egress(settings_of()).check_url(url)
 
