@@ -1,4 +1,4 @@
-"""Names that resolve to what a test says: no test depends on a name server, or on what one would answer today."""
+"""Names that resolve to what a test says, whatever a name server would answer today."""
 
 import re
 import socket

@@ -90,18 +90,12 @@ def test_the_operator_can_allow_a_range():
 
 
 def test_of_a_name_with_addresses_of_both_kinds_the_more_usual_one_is_first(monkeypatch: pytest.MonkeyPatch):
-    def both(*_: object, **__: object) -> list[tuple[object, ...]]:
-        return [(0, 0, 0, "", ("::1", 80, 0, 0)), (0, 0, 0, "", ("127.0.0.1", 80))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", both)
+    answers(monkeypatch, ["::1", "127.0.0.1"])
     assert resolve("localhost", 80, "127.0.0.0/8,::1/128") == ["127.0.0.1", "::1"]
 
 
 def test_one_bad_address_among_good_ones_denies_the_host(monkeypatch: pytest.MonkeyPatch):
-    def mixed(*_: object, **__: object) -> list[tuple[object, ...]]:
-        return [(0, 0, 0, "", ("8.8.8.8", 443)), (0, 0, 0, "", ("::1", 443, 0, 0))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", mixed)
+    answers(monkeypatch, ["8.8.8.8", "::1"])
     with pytest.raises(EgressDenied):
         resolve("rebinding.example.com", 443, "")
 
